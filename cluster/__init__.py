@@ -1,0 +1,1 @@
+"""Cluster launch, manifests and monitoring."""

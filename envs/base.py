@@ -1,0 +1,471 @@
+"""The contract every simulator keeps: `B` independent worlds stepped together as arrays.
+
+A `BatchedEnv` owns the cycle that is the same everywhere (checking actions, counting steps, truncation, restarting
+ended worlds, switching tasks, accounting) and asks a domain for four things only: how an episode begins, how it
+advances, what is seen, and what is measured. Dict-of-agents interfaces (RLlib, PettingZoo) are thin adapters around a
+batch of one; training and evaluation use the arrays as they are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium.spaces import Box, MultiDiscrete
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from envs.layout import ObservationLayout
+from envs.streams import WorldStreams
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+Actions = Mapping[str, NDArray[Any]]
+"""Actions by group: float32 `[B, A, K]` in [-1, 1], or int64 `[B, A, K]` branches."""
+
+
+class AgentRole(StrEnum):
+    """What an agent is there to do. Agents of one role form one group."""
+
+    EXECUTOR = "executor"
+    HEDGER = "hedger"
+    SUPPLIER = "supplier"
+    MANUFACTURER = "manufacturer"
+    DISTRIBUTOR = "distributor"
+    RETAILER = "retailer"
+    TENANT = "tenant"
+    ALLOCATOR = "allocator"
+
+
+class AgentConfig(BaseModel):
+    """One agent: its name, its role and what it starts with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agent_id: str = Field(min_length=1, description="Unique name of the agent.")
+    role: AgentRole = Field(AgentRole.EXECUTOR, description="Role; agents of one role form one group.")
+    initial_balance: float = Field(100_000.0, gt=0, allow_inf_nan=False, description="Cash at the start [currency].")
+
+
+class EnvConfig(BaseModel):
+    """What stays fixed for a whole run: who acts, in which action mode, and whose reward counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action_mode: Literal["continuous", "discrete"] = Field(
+        "continuous", description="`continuous`: Box in [-1, 1]; `discrete`: MultiDiscrete branches."
+    )
+    team_weight: float = Field(
+        0.0, ge=0, le=1, description="Share of the team's mean reward in each agent's reward: 0 individual, 1 team."
+    )
+
+
+class Task(BaseModel):
+    """One difficulty of a domain. Curriculum stages, evaluation scenarios and stress tests are all tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("default", min_length=1, description="Name of the task in metrics and reports.")
+    max_steps: int = Field(1000, ge=1, description="Steps after which an episode is truncated.")
+
+
+@dataclass(frozen=True)
+class AgentGroup:
+    """Agents that share their spaces, as one axis of the arrays.
+
+    Attributes:
+        name: Key of the group in every dictionary of arrays.
+        agent_ids: Names of the agents, in the order of the axis `A`.
+        action_space: One agent's actions: `Box(-1, 1, [K])`, or `MultiDiscrete` with `K` branches.
+        layout: Names every feature of the observation and its slice.
+    """
+
+    name: str
+    agent_ids: tuple[str, ...]
+    action_space: Box | MultiDiscrete
+    layout: ObservationLayout
+
+    @property
+    def size(self) -> int:
+        """Number of agents `A`."""
+        return len(self.agent_ids)
+
+    @cached_property
+    def observation_space(self) -> Box:
+        """One agent's observation: float32 `[D]`, unbounded."""
+        return Box(-np.inf, np.inf, (self.layout.size,), np.float32)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are branches of choices."""
+        return isinstance(self.action_space, MultiDiscrete)
+
+    @property
+    def num_actions(self) -> int:
+        """Action dimensions or branches `K`."""
+        assert self.action_space.shape is not None
+        return int(self.action_space.shape[0])
+
+    @property
+    def mask_size(self) -> int:
+        """Width of an action mask: `K` continuous dimensions, or all branches' choices side by side."""
+        if isinstance(self.action_space, MultiDiscrete):
+            return int(self.action_space.nvec.sum())
+        return self.num_actions
+
+
+@dataclass(slots=True)
+class Observation:
+    """What the agents see before they act. Arrays may be overwritten by the next call: copy what must last.
+
+    Attributes:
+        observations: By group, float32 `[B, A, D]`; zero where an agent is not alive.
+        action_masks: By group, bool `[B, A, M]`, true where allowed; a group without masks is absent.
+        alive: By group, bool `[B, A]`: who acts now. It only falls within an episode.
+        state: Global state, float32 `[B, S]`, for centralised critics and mixers.
+    """
+
+    observations: dict[str, FloatArray]
+    action_masks: dict[str, BoolArray]
+    alive: dict[str, BoolArray]
+    state: FloatArray
+
+    def of(self, worlds: IntArray) -> Observation:
+        """A copy with the given worlds only."""
+        return Observation(
+            {name: array[worlds] for name, array in self.observations.items()},
+            {name: array[worlds] for name, array in self.action_masks.items()},
+            {name: array[worlds] for name, array in self.alive.items()},
+            self.state[worlds],
+        )
+
+
+@dataclass(slots=True)
+class Final:
+    """The `E` worlds that ended in a step, as they stood before they restarted.
+
+    Attributes:
+        worlds: Indices of the worlds, int64 `[E]`.
+        observation: What was seen at the end: bootstrap truncated agents that are still `alive` here from it.
+        returns: By group, sum of each agent's own (unmixed) rewards, float64 `[E, A]`.
+        present: By group, bool `[E, A]`: who took part in the episode at all.
+        lengths: Steps taken, int64 `[E]`.
+        tasks: The task each world played.
+        metrics: The domain's figures of the episode, `[E]` each.
+    """
+
+    worlds: IntArray
+    observation: Observation
+    returns: dict[str, NDArray[np.float64]]
+    present: dict[str, BoolArray]
+    lengths: IntArray
+    tasks: list[Task]
+    metrics: dict[str, NDArray[np.float64]]
+
+    def mean_returns(self) -> NDArray[np.float64]:
+        """Mean return over the agents that took part, `[E]`."""
+        total = sum(np.where(self.present[g], r, 0.0).sum(axis=1) for g, r in self.returns.items())
+        count = sum(p.sum(axis=1) for p in self.present.values())
+        return np.asarray(total / np.maximum(count, 1), dtype=np.float64)
+
+
+@dataclass(slots=True)
+class Step:
+    """The outcome of one step.
+
+    Attributes:
+        observation: What is seen next; of a world that ended, the first observation of its next episode.
+        rewards: By group, float32 `[B, A]`, for the action just taken; zero for agents that were not alive.
+        terminated: By group, bool `[B, A]`: the agent's future is over (bankrupt, finished); never bootstrapped.
+        truncated: bool `[B]`: time is up; bootstrapped from `final`.
+        final: The worlds that ended, or None.
+    """
+
+    observation: Observation
+    rewards: dict[str, FloatArray]
+    terminated: dict[str, BoolArray]
+    truncated: BoolArray
+    final: Final | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a domain's `_advance` returns: rewards and terminations, by group, `[B, A]`."""
+
+    rewards: dict[str, FloatArray]
+    terminated: dict[str, BoolArray]
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """Where each world stands in its episode."""
+
+    clock: IntArray
+    episodes: IntArray
+    limits: IntArray
+    returns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    present: dict[str, BoolArray] = field(default_factory=dict)
+
+
+class BatchedEnv(ABC):
+    """`B` worlds of one domain, stepped together.
+
+    A world in a batch is the world alone, to the bit: each draws from its own stream, keyed by
+    (seed, world, episode), and no arithmetic depends on `B`.
+
+    Args:
+        num_worlds: Number of worlds `B`.
+        groups: The agents, by group, sized for the largest task of the run.
+        state_size: Width `S` of the global state.
+        task: The task all worlds begin with.
+        team_weight: Share of the team's mean reward in each agent's reward.
+        first_world: Number of the first world: worlds `k … k + B` of a larger batch, run elsewhere, are the same.
+
+    Attributes:
+        groups: `AgentGroup` by name.
+        tasks: The task each world is playing, `[B]`.
+        alive: By group, bool `[B, A]`; a domain sets it in `_begin`, afterwards terminations clear it.
+        streams: One random stream a world.
+    """
+
+    def __init__(
+        self,
+        num_worlds: int,
+        groups: Sequence[AgentGroup],
+        state_size: int,
+        task: Task,
+        *,
+        team_weight: float = 0.0,
+        first_world: int = 0,
+    ) -> None:
+        if num_worlds < 1:
+            raise ValueError(f"num_worlds: got {num_worlds}, allowed is 1 or more")
+        self.num_worlds = num_worlds
+        self.groups = {group.name: group for group in groups}
+        self.state_space = Box(-np.inf, np.inf, (state_size,), np.float32)
+        self.team_weight = team_weight
+        self.tasks: list[Task] = [task] * num_worlds
+        self.alive = {g.name: np.ones((num_worlds, g.size), np.bool_) for g in groups}
+        self.streams = WorldStreams(num_worlds, first_world)
+        self._next_tasks: list[Task] = [task] * num_worlds
+        clock, episodes, limits = (np.zeros(num_worlds, np.int64) for _ in range(3))
+        self._ledger = _Ledger(clock, episodes, limits)
+        self._ledger.returns = {g.name: np.zeros((num_worlds, g.size)) for g in groups}
+        self._ledger.present = {g.name: np.ones((num_worlds, g.size), np.bool_) for g in groups}
+        self._started = False
+
+    # -- what a domain provides ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _begin(self, worlds: IntArray) -> None:
+        """Starts a new episode of `self.tasks[w]` in each of `worlds`, and sets `self.alive[group][worlds]`."""
+
+    @abstractmethod
+    def _advance(self, actions: Actions) -> Outcome:
+        """Advances all worlds by one step; actions are checked, those of agents not alive are to be ignored."""
+
+    @abstractmethod
+    def _observe(self) -> Observation:
+        """What is seen now in all worlds, in arrays that the next `_observe` may reuse."""
+
+    @abstractmethod
+    def _get_state(self) -> dict[str, Any]:
+        """The domain's own state, complete, as arrays and plain values; nothing in it is shared with the env."""
+
+    @abstractmethod
+    def _set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `_get_state` returned."""
+
+    def _metrics(self, worlds: IntArray) -> dict[str, NDArray[np.float64]]:
+        """Figures of the episodes that are ending in `worlds`, `[E]` each."""
+        return {}
+
+    # -- what its users call ---------------------------------------------------------------------------------------
+
+    @property
+    def agent_ids(self) -> list[str]:
+        """Names of all agents, group by group."""
+        return [agent for group in self.groups.values() for agent in group.agent_ids]
+
+    @property
+    def clock(self) -> IntArray:
+        """Steps taken in each world's current episode, int64 `[B]`."""
+        return self._ledger.clock
+
+    def reset(self, seed: int) -> Observation:
+        """Starts episode 0 of the given seed in every world.
+
+        Args:
+            seed: Non-negative; the same seed gives the same trajectories, to the bit.
+
+        Returns:
+            What the agents see first.
+        """
+        if seed < 0:
+            raise ValueError(f"seed: got {seed}, allowed is 0 or more")
+        self.streams.seed = seed
+        self._ledger.episodes[:] = -1
+        self._start(np.arange(self.num_worlds))
+        self._started = True
+        return self._seen()
+
+    def step(self, actions: Actions) -> Step:
+        """Advances every world by one step; a world that ends restarts itself within it.
+
+        Args:
+            actions: By group, `[B, A, K]`.
+
+        Returns:
+            The outcome. Rewards and terminations belong to the agents that were alive before the call.
+
+        Raises:
+            ValueError: If an action has the wrong shape, is not finite or is out of bounds.
+            RuntimeError: If the env was never reset.
+        """
+        if not self._started:
+            raise RuntimeError("step: the environment was never reset; call reset(seed) first")
+        for group in self.groups.values():
+            check_actions(group, actions.get(group.name), self.num_worlds)
+        outcome = self._advance(actions)
+        ledger = self._ledger
+        ledger.clock += 1
+        for name, earned in outcome.rewards.items():
+            ledger.returns[name] += earned
+        rewards = self._share(outcome.rewards) if self.team_weight else outcome.rewards
+        over = np.ones(self.num_worlds, np.bool_)
+        for name, terminated in outcome.terminated.items():
+            self.alive[name] = self.alive[name] & ~terminated
+            over &= ~self.alive[name].any(axis=1)
+        truncated = (ledger.clock >= ledger.limits) & ~over
+        worlds = np.flatnonzero(over | truncated)
+        final = None
+        if worlds.size:
+            final = self._finish(worlds)
+            self._start(worlds)
+        return Step(self._seen(), rewards, outcome.terminated, truncated, final)
+
+    def set_tasks(self, tasks: Task | Sequence[Task], worlds: Sequence[int] | IntArray | None = None) -> None:
+        """Sets the task that worlds play from their next episode on.
+
+        Args:
+            tasks: One task for all `worlds`, or one for each.
+            worlds: Indices of the worlds; all if None.
+        """
+        chosen = range(self.num_worlds) if worlds is None else [int(w) for w in worlds]
+        listed = [tasks] * len(chosen) if isinstance(tasks, Task) else list(tasks)
+        if len(listed) != len(chosen):
+            raise ValueError(f"tasks: got {len(listed)} for {len(chosen)} worlds, allowed is one for all or one each")
+        for task in set(listed):
+            self.check_task(task)
+        for world, task in zip(chosen, listed, strict=True):
+            self._next_tasks[world] = task
+
+    def check_task(self, task: Task) -> None:  # noqa: B027, by default every task fits
+        """Raises ValueError, naming the field, if this env's spaces cannot hold the task."""
+
+    def get_state(self) -> dict[str, Any]:
+        """The complete state, random streams included: arrays and plain values, nothing shared with the env."""
+        ledger = self._ledger
+        return {
+            "streams": self.streams.get_state(),
+            "tasks": [task.model_dump() for task in self.tasks],
+            "next_tasks": [task.model_dump() for task in self._next_tasks],
+            "clock": ledger.clock.copy(),
+            "episodes": ledger.episodes.copy(),
+            "limits": ledger.limits.copy(),
+            "returns": {name: array.copy() for name, array in ledger.returns.items()},
+            "present": {name: array.copy() for name, array in ledger.present.items()},
+            "alive": {name: array.copy() for name, array in self.alive.items()},
+            "domain": self._get_state(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned, in this or in another env of the same shape."""
+        task_type = type(self.tasks[0])
+        self.streams.set_state(state["streams"])
+        self.tasks = [task_type.model_validate(task) for task in state["tasks"]]
+        self._next_tasks = [task_type.model_validate(task) for task in state["next_tasks"]]
+        self._ledger = _Ledger(
+            state["clock"].copy(),
+            state["episodes"].copy(),
+            state["limits"].copy(),
+            {name: array.copy() for name, array in state["returns"].items()},
+            {name: array.copy() for name, array in state["present"].items()},
+        )
+        self.alive = {name: array.copy() for name, array in state["alive"].items()}
+        self._set_state(state["domain"])
+        self._started = True
+
+    def observe(self) -> Observation:
+        """What the agents see now: what the last `reset` or `step` returned, or what a restored env would have."""
+        return self._seen()
+
+    # -- the cycle -------------------------------------------------------------------------------------------------
+
+    def _start(self, worlds: IntArray) -> None:
+        """Begins the next episode in `worlds`."""
+        ledger = self._ledger
+        ledger.episodes[worlds] += 1
+        ledger.clock[worlds] = 0
+        for world in worlds:
+            self.tasks[world] = self._next_tasks[world]
+            ledger.limits[world] = self.tasks[world].max_steps
+        self.streams.restart(worlds, ledger.episodes)
+        for name in self.groups:
+            self.alive[name][worlds] = True
+            ledger.returns[name][worlds] = 0.0
+        self._begin(worlds)
+        for name in self.groups:
+            ledger.present[name][worlds] = self.alive[name][worlds]
+
+    def _finish(self, worlds: IntArray) -> Final:
+        """Takes down how the episodes in `worlds` ended."""
+        ledger = self._ledger
+        return Final(
+            worlds=worlds,
+            observation=self._seen().of(worlds),
+            returns={name: array[worlds] for name, array in ledger.returns.items()},
+            present={name: array[worlds] for name, array in ledger.present.items()},
+            lengths=ledger.clock[worlds],
+            tasks=[self.tasks[world] for world in worlds],
+            metrics=self._metrics(worlds),
+        )
+
+    def _seen(self) -> Observation:
+        """The domain's observation, with `alive` as it stands."""
+        observation = self._observe()
+        observation.alive = {name: array.copy() for name, array in self.alive.items()}
+        return observation
+
+    def _share(self, rewards: dict[str, FloatArray]) -> dict[str, FloatArray]:
+        """Mixes the team's mean reward, over agents alive before the step, into each agent's own."""
+        total = sum(np.where(self.alive[g], r, 0.0).sum(axis=1) for g, r in rewards.items())
+        count = sum(self.alive[g].sum(axis=1) for g in rewards)
+        team = (total / np.maximum(count, 1)).astype(np.float32)[:, None]
+        weight = np.float32(self.team_weight)
+        return {g: np.where(self.alive[g], (1 - weight) * r + weight * team, np.float32(0)) for g, r in rewards.items()}
+
+
+def check_actions(group: AgentGroup, actions: NDArray[Any] | None, num_worlds: int) -> None:
+    """Raises ValueError, naming the group and what is allowed, unless `actions` is a valid `[B, A, K]` array."""
+    shape = (num_worlds, group.size, group.num_actions)
+    if not isinstance(actions, np.ndarray) or actions.shape != shape:
+        given = "nothing" if actions is None else f"shape {np.shape(actions)}"
+        raise ValueError(f"actions[{group.name!r}]: got {given}, allowed is an array of shape {shape}")
+    if isinstance(group.action_space, MultiDiscrete):
+        if not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(f"actions[{group.name!r}]: got dtype {actions.dtype}, allowed are integers")
+        if (actions < 0).any() or (actions >= group.action_space.nvec).any():
+            raise ValueError(
+                f"actions[{group.name!r}]: got values from {actions.min()} to {actions.max()}, "
+                f"allowed is 0 to below {group.action_space.nvec.tolist()} by branch"
+            )
+    elif not np.abs(actions).max() <= 1.0:  # written so that NaN, which compares false, is caught in the same pass
+        what = "NaN" if np.isnan(actions).any() else f"magnitude {np.abs(actions).max():.6g}"
+        raise ValueError(f"actions[{group.name!r}]: got {what}, allowed is -1 to 1")

@@ -1,0 +1,1 @@
+"""Synthetic and historical data: prices, regimes, and the generator that mixes them."""

@@ -1,0 +1,1 @@
+"""Suites, normalised scores, statistics and the HTML report."""

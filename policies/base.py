@@ -1,0 +1,76 @@
+"""Anything that acts: heuristics, oracles, trained networks and served bundles share one signature."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from envs.base import Actions, BatchedEnv, Observation
+
+PolicyState = Any
+"""What a recurrent policy carries from step to step; None for the others."""
+
+
+class Policy(ABC):
+    """Maps what is seen in `B` worlds to actions, all at once."""
+
+    name: str = "policy"
+
+    def bind(self, env: BatchedEnv) -> None:  # noqa: B027, most policies need nothing
+        """Called before a rollout in `env`, whose groups and layouts the policy may look up.
+
+        An oracle keeps the env, to read from it what no learner sees.
+        """
+
+    @abstractmethod
+    def act(
+        self,
+        observation: Observation,
+        state: PolicyState,
+        *,
+        deterministic: bool,
+        rng: np.random.Generator,
+    ) -> tuple[Actions, PolicyState]:
+        """Chooses actions.
+
+        Args:
+            observation: What the agents see, by group `[B, A, D]`.
+            state: What the last call returned; None at the start.
+            deterministic: Take the most likely action instead of sampling.
+            rng: Source of all randomness.
+
+        Returns:
+            Actions by group, valid for `BatchedEnv.step`, and the next state.
+        """
+
+
+class RandomPolicy(Policy):
+    """Uniform over the allowed actions; zero where a continuous dimension is masked."""
+
+    name = "random"
+
+    def bind(self, env: BatchedEnv) -> None:
+        """Keeps the groups."""
+        self._groups = env.groups
+
+    def act(
+        self, observation: Observation, state: PolicyState, *, deterministic: bool, rng: np.random.Generator
+    ) -> tuple[Actions, PolicyState]:
+        """Draws every dimension independently; `deterministic` is ignored."""
+        actions: dict[str, np.ndarray[Any, Any]] = {}
+        for name, group in self._groups.items():
+            worlds, agents, _ = observation.observations[name].shape
+            shape = (worlds, agents, group.num_actions)
+            mask = observation.action_masks.get(name)
+            if group.discrete:
+                weights = rng.random((worlds, agents, group.mask_size))
+                weights = weights if mask is None else np.where(mask, weights, -1.0)
+                ends = np.cumsum(group.action_space.nvec)[:-1]  # type: ignore[union-attr]
+                branches = np.split(weights, ends, axis=2)
+                actions[name] = np.stack([branch.argmax(axis=2) for branch in branches], axis=2)
+            else:
+                drawn = rng.uniform(-1, 1, shape).astype(np.float32)
+                actions[name] = drawn if mask is None else drawn * mask
+        return actions, None

@@ -1,0 +1,46 @@
+"""The one language of promotion, sweeps and reports: 0 is doing nothing clever, 1 is the informed policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.base import BatchedEnv, Task
+from policies.base import Policy
+from policies.rollout import play
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Mean returns that a task's score is measured against.
+
+    Attributes:
+        naive: Mean return of the naive policy (cash; order-what-you-sold; equal split).
+        informed: Mean return of the informed policy (regime oracle; Clark-Scarf; convex optimum).
+    """
+
+    naive: float
+    informed: float
+
+    def score(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`(return - naive) / (informed - naive)`, elementwise.
+
+        Raises:
+            ValueError: If the informed policy does not beat the naive one: the task teaches nothing.
+        """
+        if not self.informed > self.naive:
+            raise ValueError(f"score: informed {self.informed:.6g} does not beat naive {self.naive:.6g}")
+        return (returns - self.naive) / (self.informed - self.naive)
+
+
+def measure_reference(
+    env: BatchedEnv, task: Task, naive: Policy, informed: Policy, *, seed: int, episodes_per_world: int = 1
+) -> Reference:
+    """Plays both reference policies over the same worlds and takes their mean returns."""
+    means = [
+        play(env, policy, task, seed=seed, episodes_per_world=episodes_per_world).returns.mean()
+        for policy in (naive, informed)
+    ]
+    return Reference(float(means[0]), float(means[1]))

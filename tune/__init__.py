@@ -1,0 +1,1 @@
+"""Experiments: train, sweep, resume, and their tracking."""
