@@ -1,7 +1,8 @@
 """Repeat the cue: the smallest env with everything the contract knows, and values known by hand.
 
 Every step shows each agent one cue per entity; repeating it earns 1, whatever came before. So a perfect agent with `n`
-steps to live is worth `(1 - gamma^n) / (1 - gamma)`, and one whose episode is merely cut off `1 / (1 - gamma)`. Tests hold returns, advantages, bootstrapping, masks and the observation normaliser to these numbers.
+steps to live is worth `(1 - gamma^n) / (1 - gamma)`, and one whose episode is merely cut off `1 / (1 - gamma)`. Tests
+hold returns, advantages, bootstrapping, masks and the observation normaliser to these numbers.
 """
 
 from __future__ import annotations
