@@ -1,0 +1,62 @@
+# Every target sets up .venv by itself. Type `make help`.
+PYTHON ?= python3
+# Arguments for pip, e.g. PIP_ARGS="--index-url https://…" for another build of torch.
+PIP_ARGS ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := envs policies algorithms curriculum rllib_configs evaluation tune serve cluster benchmarks examples tests entrepot.py
+
+# One thread a process: two busy cores shared by two OpenMP pools are ten times slower.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help train sweep test lint format bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python: got $$($(PYTHON) --version), allowed is 3.11 or later (make PYTHON=python3.12 …)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch goes first, with pip, so that nothing else chooses its build.
+$(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/.python
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements-dev.txt
+	@touch $@
+
+train: $(VENV)/.run ## Train a team of traders through the curriculum (ten minutes on two cores)
+	$(BIN)/entrepot train trading $(ARGS)
+
+sweep: $(VENV)/.run ## Sweep hyperparameters of the trading team
+	$(BIN)/entrepot sweep trading --samples 8 $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types and the direction of imports
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Rewrite the code in the house's style
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+bench: $(VENV)/.run ## Run the benchmarks of the README and write their results to benchmarks/results
+	for name in signal sampling training agreement team; do \
+		$(BIN)/entrepot bench $$name --json benchmarks/results/$$name.json || exit 1; \
+	done
+
+clean: ## Remove what the targets made, except results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

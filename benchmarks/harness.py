@@ -1,0 +1,167 @@
+"""What all benchmarks share: bars to clear, interleaved repetition, and one JSON format."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One figure and what it was meant to be.
+
+    Attributes:
+        name: What was measured, with its unit.
+        value: The figure; a median where there are several runs.
+        goal: The least (or, with `at_most`, the greatest) acceptable figure; None for a figure shown beside others.
+        at_most: Whether the goal is an upper limit.
+        low: Smallest of the runs, or the lower end of the interval; None if there was one run.
+        high: Largest of the runs, or the upper end of the interval.
+    """
+
+    name: str
+    value: float
+    goal: float | None = None
+    at_most: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the goal is met; None without a goal."""
+        if self.goal is None:
+            return None
+        return bool(self.value <= self.goal if self.at_most else self.value >= self.goal)
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What a benchmark found.
+
+    Attributes:
+        bars: The figures.
+        runs: Everything measured, run by run, JSON-able.
+    """
+
+    bars: list[Bar]
+    runs: Any = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark by name.
+
+    Attributes:
+        summary: One line for a newcomer.
+        address: `module:function`; the function takes keyword options and returns a `BenchmarkResult`.
+    """
+
+    summary: str
+    address: str
+
+    def run(self, **options: Any) -> BenchmarkResult:
+        """Runs it."""
+        module, _, function = self.address.partition(":")
+        result: BenchmarkResult = getattr(import_module(module), function)(**options)
+        return result
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "signal": Benchmark("What cash, buy-and-hold and the oracle earn on every stage", "benchmarks.signal:run"),
+    "sampling": Benchmark("Agent-steps a second against RLlib's stock runner", "benchmarks.sampling:run"),
+    "training": Benchmark("A whole PPO iteration against RLlib and Stable-Baselines3", "benchmarks.training:run"),
+    "agreement": Benchmark("PPO on the stock path and on ours learns to the same score", "benchmarks.agreement:run"),
+    "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
+}
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], float]], repeats: int, *, progress: Callable[[str], None] = print
+) -> dict[str, list[float]]:
+    """Measures every contender once a round, so that a drifting machine treats all alike.
+
+    Args:
+        contenders: Measurements by name; each call returns one figure.
+        repeats: Rounds.
+        progress: Called with a line after each measurement.
+
+    Returns:
+        The figures of each contender, round by round.
+    """
+    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_number in range(1, repeats + 1):
+        for name, measure in contenders.items():
+            figures[name].append(measure())
+            progress(f"round {round_number}/{repeats}  {name}: {figures[name][-1]:,.4g}")
+    return figures
+
+
+def ratio_bar(name: str, ours: Sequence[float], theirs: Sequence[float], goal: float | None) -> Bar:
+    """The median over rounds of `ours / theirs`, paired round by round, with its smallest and largest."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return Bar(name, median(ratios), goal, low=min(ratios), high=max(ratios))
+
+
+def median_bar(name: str, values: Sequence[float], goal: float | None = None, *, at_most: bool = False) -> Bar:
+    """The median over rounds, with the smallest and the largest."""
+    return Bar(name, median(values), goal, at_most, min(values), max(values))
+
+
+def machine() -> str:
+    """The machine in words: processor, cores, memory, system and Python."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = models[0] if models else processor
+    memory = psutil.virtual_memory().total / 2**30
+    cores, system, python = os.cpu_count(), platform.system(), platform.python_version()
+    return f"{processor}, {cores} cores, {memory:.0f} GiB, {system}, Python {python}"
+
+
+def as_json(name: str, result: BenchmarkResult, command: str) -> dict[str, Any]:
+    """The committed form of a result: bars, machine, command, date and runs."""
+    return {
+        "benchmark": name,
+        "bars": [{**asdict(bar), "holds": bar.holds} for bar in result.bars],
+        "machine": machine(),
+        "command": command,
+        "date": date.today().isoformat(),
+        "runs": result.runs,
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes aside, then renames: a reader never sees half a file.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as stream:
+            json.dump(content, stream, indent=1)
+            stream.write("\n")
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def command_line() -> str:
+    """The command that is running, as one would type it."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
