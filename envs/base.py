@@ -196,10 +196,14 @@ class Step:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a domain's `_advance` returns: rewards and terminations, by group, `[B, A]`."""
+    """What a domain's `_advance` returns: rewards and terminations, by group, `[B, A]`.
+
+    Worlds that the domain itself cuts short of their task's `max_steps` are marked in `truncated`, `[B]`.
+    """
 
     rewards: dict[str, FloatArray]
     terminated: dict[str, BoolArray]
+    truncated: BoolArray | None = None
 
 
 @dataclass(slots=True)
@@ -315,6 +319,23 @@ class BatchedEnv(ABC):
         self._started = True
         return self._seen()
 
+    def restart(self, worlds: Sequence[int] | IntArray) -> Observation:
+        """Abandons the running episodes of `worlds` and starts their next ones, with their next tasks.
+
+        Args:
+            worlds: Indices of the worlds.
+
+        Returns:
+            What the agents see now, in all worlds.
+
+        Raises:
+            RuntimeError: If the env was never reset.
+        """
+        if not self._started:
+            raise RuntimeError("restart: the environment was never reset; call reset(seed) first")
+        self._start(np.asarray(worlds, np.int64))
+        return self._seen()
+
     def step(self, actions: Actions) -> Step:
         """Advances every world by one step; a world that ends restarts itself within it.
 
@@ -342,7 +363,10 @@ class BatchedEnv(ABC):
         for name, terminated in outcome.terminated.items():
             self.alive[name] = self.alive[name] & ~terminated
             over &= ~self.alive[name].any(axis=1)
-        truncated = (ledger.clock >= ledger.limits) & ~over
+        truncated = ledger.clock >= ledger.limits
+        if outcome.truncated is not None:
+            truncated |= outcome.truncated
+        truncated &= ~over
         worlds = np.flatnonzero(over | truncated)
         final = None
         if worlds.size:
@@ -358,6 +382,8 @@ class BatchedEnv(ABC):
             worlds: Indices of the worlds; all if None.
         """
         chosen = range(self.num_worlds) if worlds is None else [int(w) for w in worlds]
+        if any(not 0 <= world < self.num_worlds for world in chosen):
+            raise ValueError(f"worlds: got {list(chosen)}, allowed is 0 to below {self.num_worlds}")
         listed = [tasks] * len(chosen) if isinstance(tasks, Task) else list(tasks)
         if len(listed) != len(chosen):
             raise ValueError(f"tasks: got {len(listed)} for {len(chosen)} worlds, allowed is one for all or one each")

@@ -76,7 +76,8 @@ def get_domain(name: str) -> Domain:
     """Finds a domain by its name, or a user's own by `package.module:attribute`.
 
     Args:
-        name: A built-in name, or the dotted address of a `Domain`.
+        name: A built-in name, or the dotted address of a `Domain`, or of what makes a PettingZoo `ParallelEnv` or an
+            RLlib `MultiAgentEnv`.
 
     Raises:
         ValueError: If there is no such domain.
@@ -89,8 +90,13 @@ def get_domain(name: str) -> Domain:
         domain = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"domain: got {name!r}, which cannot be imported ({error})") from error
-    if not isinstance(domain, Domain):
-        raise ValueError(
-            f"domain: got {name!r}, which is a {type(domain).__name__}, allowed is an envs.registry.Domain"
-        )
-    return domain
+    if isinstance(domain, Domain):
+        return domain
+    if callable(domain):
+        from envs.adapters.foreign import foreign_domain  # it knows domains in its turn
+
+        return foreign_domain(domain, name)
+    raise ValueError(
+        f"domain: got {name!r}, which is a {type(domain).__name__}, allowed is an envs.registry.Domain, or what makes "
+        "a ParallelEnv or a MultiAgentEnv"
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from envs.base import Actions, BatchedEnv, Observation
+from envs.sampling import random_actions
 
 PolicyState = Any
 """What a recurrent policy carries from step to step; None for the others."""
@@ -59,18 +60,4 @@ class RandomPolicy(Policy):
         self, observation: Observation, state: PolicyState, *, deterministic: bool, rng: np.random.Generator
     ) -> tuple[Actions, PolicyState]:
         """Draws every dimension independently; `deterministic` is ignored."""
-        actions: dict[str, np.ndarray[Any, Any]] = {}
-        for name, group in self._groups.items():
-            worlds, agents, _ = observation.observations[name].shape
-            shape = (worlds, agents, group.num_actions)
-            mask = observation.action_masks.get(name)
-            if group.discrete:
-                weights = rng.random((worlds, agents, group.mask_size))
-                weights = weights if mask is None else np.where(mask, weights, -1.0)
-                ends = np.cumsum(group.action_space.nvec)[:-1]  # type: ignore[union-attr]
-                branches = np.split(weights, ends, axis=2)
-                actions[name] = np.stack([branch.argmax(axis=2) for branch in branches], axis=2)
-            else:
-                drawn = rng.uniform(-1, 1, shape).astype(np.float32)
-                actions[name] = drawn if mask is None else drawn * mask
-        return actions, None
+        return random_actions(self._groups, observation, rng), None

@@ -1,0 +1,231 @@
+"""What all our algorithms' configs share: worlds in batches, who plays with which network, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.policy.policy import PolicySpec
+
+from algorithms.mapping import PolicyMapping, PolicyMode
+from algorithms.networks.config import NetworkConfig
+from algorithms.networks.module import ActorCriticModule, module_spec
+from algorithms.runner import BatchedEnvRunner
+from algorithms.torch_settings import MatmulPrecision
+from envs.base import AgentGroup, Task
+from envs.registry import get_domain
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class BatchedConfig(AlgorithmConfig):
+    """Settings of an algorithm on the batched runner, beside RLlib's own.
+
+    `environment(env, env_config=…)` takes the name of one of our domains, or the dotted address of a user's `Domain`,
+    and the fields of its config; RLlib's registry is not asked. `num_envs_per_env_runner` is the number of worlds a
+    runner steps together. `train_batch_size_per_learner` counts agent-steps: it follows from
+    `rollout_fragment_length`, or, if that is `"auto"`, determines it.
+
+    Attributes:
+        task: Fields of the task all worlds begin with; the domain's default if None.
+        policy_mode: Who shares a network.
+        network: Fields of `NetworkConfig`.
+        total_envs: Worlds of all runners together; 0: `num_envs_per_env_runner` in each.
+        torch_threads: Threads of torch in each process.
+        matmul_precision: Precision of float32 matrix products in the learner.
+        groups: The env's agents, found out by `validate`.
+        state_size: Width of the global state, found out by `validate`.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        self.task: dict[str, Any] | None = None
+        self.policy_mode: PolicyMode = "shared"
+        self.network: dict[str, Any] = {}
+        self.total_envs = 0
+        self.torch_threads = 1
+        self.matmul_precision: MatmulPrecision = "highest"
+        self.groups: dict[str, AgentGroup] = {}
+        self.state_size = 0
+        self.seed = 0
+        self.env_runner_cls = BatchedEnvRunner
+        self.num_env_runners = 0
+        self.num_envs_per_env_runner = 16
+        self.rollout_fragment_length: int | Literal["auto"] = 64
+        self.sample_timeout_s = None
+        self.restart_failed_env_runners = True
+        self.delay_between_env_runner_restarts_s = 1.0
+        # Weights are sent by `BatchedAlgorithm`, which waits for them to arrive; there are no connectors to sync.
+        self._dont_auto_sync_env_runner_states = True
+        self.add_default_connectors_to_learner_pipeline = False
+
+    def batched(
+        self,
+        *,
+        task: Mapping[str, Any] | Task | None = NotProvided,
+        policies: PolicyMode = NotProvided,
+        network: Mapping[str, Any] | NetworkConfig = NotProvided,
+        total_envs: int = NotProvided,
+        torch_threads: int = NotProvided,
+        matmul_precision: MatmulPrecision = NotProvided,
+    ) -> Self:
+        """Sets what is ours.
+
+        Args:
+            task: The task all worlds begin with, or its fields; None: the domain's default.
+            policies: `shared`: one network for all; `per_role`: one a group; `per_agent`: one an agent.
+            network: How networks are built, or its fields.
+            total_envs: Worlds of all runners together, dealt out evenly; 0: `num_envs_per_env_runner` in each.
+            torch_threads: Threads of torch in each process. More than one pays only where cores are idle.
+            matmul_precision: Precision of float32 matrix products in the learner: `medium` is faster where the CPU
+                has AMX, and moves outputs by up to 4e-3. Runners always compute in full precision.
+
+        Returns:
+            This config.
+        """
+        if task is not NotProvided:
+            self.task = task.model_dump() if isinstance(task, BaseModel) else None if task is None else dict(task)
+        if policies is not NotProvided:
+            self.policy_mode = policies
+        if network is not NotProvided:
+            self.network = network.model_dump() if isinstance(network, BaseModel) else dict(network)
+        if total_envs is not NotProvided:
+            self.total_envs = total_envs
+        if torch_threads is not NotProvided:
+            self.torch_threads = torch_threads
+        if matmul_precision is not NotProvided:
+            self.matmul_precision = matmul_precision
+        return self
+
+    # -- what follows from it --------------------------------------------------------------------------------------
+
+    def policy_mapping(self) -> PolicyMapping:
+        """Who plays with which module."""
+        return PolicyMapping(self.policy_mode, self.groups)
+
+    def network_config(self) -> NetworkConfig:
+        """How networks are built."""
+        return checked(NetworkConfig, self.network, "network")
+
+    def num_agents(self) -> int:
+        """Agents in a world."""
+        return sum(group.size for group in self.groups.values())
+
+    def rollout_steps(self) -> int:
+        """Steps `T` of one rollout."""
+        if self.rollout_fragment_length != "auto":
+            return int(self.rollout_fragment_length)
+        return max(1, round((self.train_batch_size_per_learner or self.train_batch_size) / self._rows_a_step()))
+
+    def _rows_a_step(self) -> int:
+        """Agent-steps that all runners take together in one step."""
+        return max(self.num_env_runners, 1) * self.num_envs_per_env_runner * self.num_agents()
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """The kind of network; `validate` says how each is built."""
+        return RLModuleSpec(module_class=ActorCriticModule)
+
+    # -- checks ----------------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Checks all settings, and finds out about the env's agents.
+
+        Raises:
+            ValueError: In one line, naming the setting, what was given and what is allowed.
+        """
+        if not self._validate_config:
+            return
+        self._check_settings()
+        self._meet_agents()
+        if self.rollout_fragment_length != "auto" and not self.in_evaluation:
+            self.train_batch_size_per_learner = self.rollout_steps() * self._rows_a_step()
+        super().validate()
+
+    def _check_settings(self) -> None:
+        if self.total_envs:
+            runners = max(self.num_env_runners, 1)
+            if self.total_envs < 0 or self.total_envs % runners:
+                raise ValueError(f"total_envs: got {self.total_envs}, allowed is a multiple of the {runners} runners")
+            self.num_envs_per_env_runner = self.total_envs // runners
+        if self.rollout_fragment_length != "auto":
+            at_least(1, rollout_fragment_length=self.rollout_fragment_length)
+        at_least(1, num_envs_per_env_runner=self.num_envs_per_env_runner, torch_threads=self.torch_threads)
+        at_least(0, num_env_runners=self.num_env_runners, seed=self.seed)
+        between(0, 1, gamma=self.gamma)
+        one_of(get_args(MatmulPrecision), matmul_precision=self.matmul_precision)
+        one_of((0, 1), num_learners=self.num_learners)
+        if self.evaluation_interval and self.get_evaluation_config_object().env_runner_cls is BatchedEnvRunner:
+            raise ValueError(
+                f"evaluation_interval: got {self.evaluation_interval}, allowed is None: the batched runner only "
+                "trains; evaluate by a callback, or name another env_runner_cls in evaluation_config"
+            )
+
+    def _meet_agents(self) -> None:
+        """Makes one world, to see who acts in it, and lays down a network for each module."""
+        if not isinstance(self.env, str):
+            raise ValueError(f"env: got {self.env!r}, allowed is a domain's name, or package.module:attribute")
+        domain = get_domain(self.env)
+        config = checked(domain.config_type, self.env_config, "env_config")
+        task = None if self.task is None else checked(domain.task_type, self.task, "task")
+        env = domain.env(config, 1, task=task)
+        self.groups, self.state_size = env.groups, int(env.state_space.shape[0])
+        mapping, network = self.policy_mapping(), self.network_config()
+        self.multi_agent(
+            policies={module_id: PolicySpec() for module_id in mapping.modules},
+            policy_mapping_fn=partial(module_of_agent, mapping.agent_modules),
+        )
+        self.rl_module(
+            rl_module_spec=MultiRLModuleSpec(
+                rl_module_specs={
+                    module_id: module_spec(mapping.module_spaces(module_id), network, self.state_size)
+                    for module_id in mapping.modules
+                }
+            )
+        )
+
+
+def module_of_agent(modules: Mapping[str, str], agent_id: str, *args: Any, **kwargs: Any) -> str:
+    """RLlib's `policy_mapping_fn`, for those parts of it that ask."""
+    return modules[agent_id]
+
+
+def checked(model: type[Model], fields: Any, setting: str) -> Model:
+    """Makes a typed value from its fields.
+
+    Raises:
+        ValueError: In one line, naming every key that is wrong, what was given and what is allowed.
+    """
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        wrong = (
+            f"{'.'.join([setting, *map(str, item['loc'])])}: got {item['input']!r}, {item['msg']}"
+            for item in error.errors()
+        )
+        raise ValueError("; ".join(wrong)) from None
+
+
+def at_least(least: int, **settings: Any) -> None:
+    """Raises ValueError unless all settings are integers, and not below `least`."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: got {value!r}, allowed is an integer, {least} or more")
+
+
+def between(low: float, high: float, **settings: Any) -> None:
+    """Raises ValueError unless all settings are numbers in `[low, high]`."""
+    for name, value in settings.items():
+        if not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ValueError(f"{name}: got {value!r}, allowed is {low:g} to {high:g}")
+
+
+def one_of(allowed: tuple[Any, ...], **settings: Any) -> None:
+    """Raises ValueError unless all settings are among the allowed values."""
+    for name, value in settings.items():
+        if value not in allowed:
+            raise ValueError(f"{name}: got {value!r}, allowed are {', '.join(map(str, allowed))}")

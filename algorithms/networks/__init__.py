@@ -1,0 +1,1 @@
+"""The networks: a thin one that pools over entities, a flat one, and the normaliser that lives inside them."""

@@ -1,0 +1,133 @@
+"""PPO on batched worlds: RLlib's, with sampling and learning that cost little more than the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ray.rllib.algorithms import ppo as rllib_ppo
+from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+
+from algorithms.algorithm import BatchedAlgorithm
+from algorithms.config import BatchedConfig, at_least, between
+from algorithms.gae import explained_variance, standardised
+from algorithms.learner import PPOLearner
+from algorithms.rollout import Columned, Rollout
+
+
+class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
+    """PPO's settings.
+
+    All of RLlib's, with defaults that suit batched worlds, and those of `BatchedConfig.batched`:
+
+        PPOConfig().environment("trading", env_config={"num_agents": 4}).batched(policies="shared").build_algo()
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or PPO)
+        self.lr = 3e-4
+        self.gamma = 0.99
+        self.lambda_ = 0.95
+        self.num_epochs = 4
+        self.minibatch_size = 512
+        self.clip_param = 0.2
+        self.vf_loss_coeff = 0.5
+        self.vf_clip_param = float("inf")
+        self.entropy_coeff = 0.0
+        self.grad_clip = 0.5
+        self.grad_clip_by = "global_norm"
+
+    def get_default_learner_class(self) -> type[Learner]:
+        """Our learner."""
+        return PPOLearner
+
+    def validate(self) -> None:
+        """Checks all settings.
+
+        Raises:
+            ValueError: In one line, naming the setting, what was given and what is allowed.
+        """
+        if self._validate_config:
+            at_least(1, num_epochs=self.num_epochs, minibatch_size=self.minibatch_size)
+            between(0, 1, lambda_=self.lambda_)
+            if not (self.use_critic and self.use_gae):
+                raise ValueError("use_critic, use_gae: got False, allowed is True: advantages come from the critic")
+        super().validate()
+
+    def _meet_agents(self) -> None:
+        super()._meet_agents()
+        rows = self.rollout_steps() * self._rows_a_step()
+        if self.minibatch_size > rows and not self.in_evaluation:
+            raise ValueError(
+                f"minibatch_size: got {self.minibatch_size}, allowed is at most {rows}, the agent-steps of an iteration"
+            )
+
+
+class PPO(BatchedAlgorithm, rllib_ppo.PPO):
+    """Proximal policy optimisation (Schulman et al. 2017) for teams in batched worlds."""
+
+    @classmethod
+    def get_default_config(cls) -> PPOConfig:
+        """Default settings."""
+        return PPOConfig()
+
+    def training_step(self) -> None:
+        """Samples with all runners, learns from it, and sends the new networks out."""
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            rollouts = self.sample_runners()
+        self.log_rollouts(rollouts)
+        batch = self._train_batch(rollouts)
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                batch=batch,
+                timesteps={
+                    NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(
+                        (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+                    )
+                },
+                num_epochs=self.config.num_epochs,
+                minibatch_size=self.config.minibatch_size,
+                shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
+                round=self.rounds,
+            )
+            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            self.send_weights()
+        self.rounds += 1
+
+    def _train_batch(self, rollouts: Sequence[Rollout]) -> MultiAgentBatch:
+        """Joins the runners' rows, and standardises advantages over each module's."""
+        batches: dict[str, Any] = {}
+        for module_id in rollouts[0].batches:
+            rows = _joined([rollout.batches[module_id] for rollout in rollouts])
+            estimates = rows[Postprocessing.ADVANTAGES]
+            if not estimates.size:
+                continue
+            self.metrics.log_value(
+                (LEARNER_RESULTS, module_id, LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY),
+                explained_variance(estimates, rows[Postprocessing.VALUE_TARGETS]),
+                window=1,
+            )
+            rows[Postprocessing.ADVANTAGES] = standardised(estimates)
+            batches[module_id] = SampleBatch(rows)
+        return MultiAgentBatch(batches, env_steps=sum(rollout.env_steps() for rollout in rollouts))
+
+
+def _joined(batches: Sequence[Columned]) -> Columned:
+    """Rows of several runners as one batch."""
+    if len(batches) == 1:
+        return dict(batches[0])
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

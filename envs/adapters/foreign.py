@@ -1,0 +1,319 @@
+"""A stranger's PettingZoo `ParallelEnv` or RLlib `MultiAgentEnv` as a batch.
+
+`B` copies are stepped one after another: the speed is theirs, but everything that speaks `BatchedEnv` (runner,
+algorithms, evaluation, reports) takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, flatdim, flatten
+from numpy.typing import NDArray
+from pydantic import Field
+
+from envs.base import Actions, AgentGroup, BatchedEnv, BoolArray, EnvConfig, FloatArray, IntArray, Observation, Outcome
+from envs.base import Task as BaseTask
+from envs.layout import ObservationLayout
+from envs.registry import Domain
+
+MASK = "action_mask"
+EVERYONE = "__all__"
+Factory = Callable[..., Any]
+"""Makes one `ParallelEnv` or `MultiAgentEnv`."""
+
+
+class ForeignConfig(EnvConfig):
+    """What the factory is called with. The action mode is the env's own."""
+
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the factory; for an RLlib env class, its config."
+    )
+
+
+class ForeignTask(BaseTask):
+    """What can be varied between episodes without knowing the env."""
+
+    options: tuple[tuple[str, str | int | float | bool], ...] = Field(
+        (), description="Names and values passed to the env's `reset(options=…)`."
+    )
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """One agent's spaces, and how to translate what goes in and out of them."""
+
+    agent: Any
+    observed: Space[Any]
+    key: str | None
+    acted: Space[Any]
+
+    @property
+    def action_space(self) -> Box | MultiDiscrete:
+        """The space as a group has it."""
+        if isinstance(self.acted, Discrete):
+            return MultiDiscrete([int(self.acted.n)])
+        if isinstance(self.acted, MultiDiscrete):
+            return MultiDiscrete(self.acted.nvec.ravel())
+        if isinstance(self.acted, MultiBinary):
+            return MultiDiscrete([2] * flatdim(self.acted))
+        if isinstance(self.acted, Box) and self.acted.is_bounded():
+            return Box(-1, 1, (flatdim(self.acted),), np.float32)
+        allowed = "Discrete, MultiDiscrete, MultiBinary and Box with bounds"
+        raise ValueError(f"action space of {self.agent!r}: got {self.acted}, allowed are {allowed}")
+
+    def see(self, observation: Any) -> NDArray[Any]:
+        """The observation as a vector `[D]`."""
+        return flatten(self.observed, observation if self.key is None else observation[self.key])  # type: ignore[return-value]
+
+    def mask(self, observation: Any, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+        """The mask `[M]`, if the observation or the info holds one; no choice at all counts as every choice."""
+        found = observation[MASK] if self.key is not None else info.get(MASK)
+        if found is None:
+            return None
+        parts = found if isinstance(found, tuple | list) else [found]
+        mask = np.concatenate([np.asarray(part).ravel() for part in parts]).astype(np.bool_)
+        return mask if mask.any() else np.ones_like(mask)
+
+    def do(self, action: NDArray[Any]) -> Any:
+        """The action in the env's own space."""
+        space = self.acted
+        if isinstance(space, Discrete):
+            return np.int64(action[0] + int(space.start))
+        if isinstance(space, MultiDiscrete):
+            return np.asarray(action.reshape(space.shape) + space.start, space.dtype)
+        if isinstance(space, MultiBinary):
+            return action.reshape(space.shape).astype(space.dtype)
+        assert isinstance(space, Box)
+        share = (action.reshape(space.shape).astype(np.float64) + 1.0) / 2.0
+        scaled: NDArray[Any] = space.low + share * (space.high.astype(np.float64) - space.low)
+        if np.issubdtype(space.dtype, np.integer):
+            scaled = np.rint(scaled)
+        return np.clip(scaled, space.low, space.high).astype(space.dtype)
+
+
+class ForeignBatchedEnv(BatchedEnv):
+    """Copies of a stranger's env, in lockstep.
+
+    Agents with equal spaces form a group, named after what their ids have in common. Observations are flattened; boxes
+    of actions are rescaled to [-1, 1]. A mask is taken from `observation["action_mask"]` or `info["action_mask"]`; the
+    global state from `state()`, or else it is all observations side by side. An agent that is cut off before its world
+    counts as terminated. Each episode calls `reset(seed=…)` with a number drawn from the world's stream; whether that
+    makes trajectories repeatable is up to the env.
+
+    Args:
+        factory: Makes one env.
+        num_worlds: Number of worlds `B`.
+        task: The task to begin with.
+        team_weight: Share of the team's mean reward in each agent's reward.
+        first_world: Number of the first world.
+
+    Attributes:
+        envs: The copies, `[B]`.
+
+    Raises:
+        ValueError: If the env names no `possible_agents`, or an action space cannot be translated.
+    """
+
+    def __init__(
+        self,
+        factory: Factory,
+        num_worlds: int,
+        *,
+        task: ForeignTask | None = None,
+        team_weight: float = 0.0,
+        first_world: int = 0,
+    ) -> None:
+        self.envs = [factory() for _ in range(max(num_worlds, 1))]
+        seats = _seats(self.envs[0])
+        groups = _groups(seats)
+        by_id = {str(seat.agent): seat for seat in seats}
+        self._seats = {group.name: [by_id[agent] for agent in group.agent_ids] for group in groups}
+        first, infos = self.envs[0].reset(seed=0)
+        self._masked = {
+            name: any(s.mask(first[s.agent], infos.get(s.agent, {})) is not None for s in seated if s.agent in first)
+            for name, seated in self._seats.items()
+        }
+        own_state = _state_of(self.envs[0])
+        self._has_state = own_state is not None
+        width = sum(group.size * group.layout.size for group in groups)
+        super().__init__(
+            num_worlds,
+            groups,
+            state_size=width if own_state is None else own_state.size,
+            task=task or ForeignTask(),
+            team_weight=team_weight,
+            first_world=first_world,
+        )
+        self._observations: dict[str, FloatArray] = {
+            g.name: np.zeros((num_worlds, g.size, g.layout.size), np.float32) for g in groups
+        }
+        self._masks: dict[str, BoolArray] = {
+            g.name: np.ones((num_worlds, g.size, g.mask_size), np.bool_) for g in groups if self._masked[g.name]
+        }
+        self._to_act = {g.name: np.zeros((num_worlds, g.size), np.bool_) for g in groups}
+
+    def _begin(self, worlds: IntArray) -> None:
+        for world in worlds:
+            task = self.tasks[world]
+            options = dict(task.options) if isinstance(task, ForeignTask) and task.options else None
+            seed = int(self.streams.generators[world].integers(2**31))
+            observations, infos = self.envs[world].reset(seed=seed, options=options)
+            for name, seats in self._seats.items():
+                self.alive[name][world] = [seat.agent in observations for seat in seats]
+            self._take_down(int(world), observations, infos)
+
+    def _take_down(self, world: int, observations: Mapping[Any, Any], infos: Mapping[Any, Any]) -> None:
+        """Writes down what is seen in one world; agents that see nothing now do not act next."""
+        for name, seats in self._seats.items():
+            for a, seat in enumerate(seats):
+                self._to_act[name][world, a] = seat.agent in observations
+                if seat.agent not in observations:
+                    continue
+                seen = observations[seat.agent]
+                self._observations[name][world, a] = seat.see(seen)
+                if self._masked[name]:
+                    mask = seat.mask(seen, infos.get(seat.agent, {}))
+                    self._masks[name][world, a] = True if mask is None else mask
+
+    def _advance(self, actions: Actions) -> Outcome:
+        rewards = {name: np.zeros(alive.shape, np.float32) for name, alive in self.alive.items()}
+        terminated = {name: np.zeros(alive.shape, np.bool_) for name, alive in self.alive.items()}
+        cut_off = np.zeros(self.num_worlds, np.bool_)
+        for world, env in enumerate(self.envs):
+            acting = [
+                (name, a, seat)
+                for name, seats in self._seats.items()
+                for a, seat in enumerate(seats)
+                if self.alive[name][world, a]
+            ]
+            seen, earned, over, cut, infos = env.step(
+                {s.agent: s.do(actions[name][world, a]) for name, a, s in acting if self._to_act[name][world, a]}
+            )
+            known = {seat.agent for seats in self._seats.values() for seat in seats}
+            _reject_newcomers(set(seen) - {seat.agent for _, _, seat in acting}, known)
+            everyone_over, everyone_cut = bool(over.get(EVERYONE, False)), bool(cut.get(EVERYONE, False))
+            gone = {}
+            for name, a, seat in acting:
+                rewards[name][world, a] = earned.get(seat.agent, 0.0)
+                cut_short = bool(cut.get(seat.agent, False))
+                terminated[name][world, a] = over.get(seat.agent, False) or (everyone_over and not cut_short)
+                gone[name, a] = everyone_cut or cut_short or _has_left(env, seat.agent)
+            # Time is up for a world when it is for all that are left; one that is cut off alone has no future either.
+            staying = [key for key in gone if not terminated[key[0]][world, key[1]]]
+            cut_off[world] = bool(staying) and all(gone[key] for key in staying)
+            if not cut_off[world]:
+                for name, a in staying:
+                    terminated[name][world, a] = gone[name, a]
+            self._take_down(world, seen, infos)
+        return Outcome(rewards, terminated, cut_off)
+
+    def _observe(self) -> Observation:
+        observations = {name: array * self.alive[name][:, :, None] for name, array in self._observations.items()}
+        if self._has_state:
+            states = [own for env in self.envs if (own := _state_of(env)) is not None]
+            state = np.stack(states)
+        else:
+            state = np.concatenate([array.reshape(self.num_worlds, -1) for array in observations.values()], axis=1)
+        return Observation(observations, {name: array.copy() for name, array in self._masks.items()}, {}, state)
+
+    def _get_state(self) -> dict[str, Any]:
+        """The copies themselves are part of the state: what cannot be deep-copied cannot be saved."""
+        return {"envs": deepcopy(self.envs), "seen": deepcopy((self._observations, self._masks, self._to_act))}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        self.envs = deepcopy(state["envs"])
+        self._observations, self._masks, self._to_act = deepcopy(state["seen"])
+
+
+def foreign_domain(factory: Factory, name: str | None = None) -> Domain:
+    """Makes a domain of a stranger's env, for everything that takes a domain.
+
+    Args:
+        factory: An env class, or a function such as PettingZoo's `parallel_env`; called with the config's `settings` as
+            keyword arguments, or, if it is an RLlib env class, as its one config dictionary.
+        name: Name of the domain; the factory's if None.
+    """
+    takes_config = any(base.__module__.startswith("ray.rllib") for base in getattr(factory, "__mro__", ()))
+
+    def make(config: ForeignConfig, num_worlds: int, *, task: Any = None, first_world: int = 0) -> BatchedEnv:
+        settings = dict(config.settings)
+        return ForeignBatchedEnv(
+            (lambda: factory(dict(settings))) if takes_config else (lambda: factory(**settings)),
+            num_worlds,
+            task=task,
+            team_weight=config.team_weight,
+            first_world=first_world,
+        )
+
+    name = name or f"{factory.__module__}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
+    summary = (factory.__doc__ or "An env of your own.").strip().splitlines()[0]
+    return Domain(name, summary, ForeignConfig, ForeignTask, make)
+
+
+def _seats(env: Any) -> list[_Seat]:
+    """The agents of a `ParallelEnv` (spaces are methods) or a `MultiAgentEnv` (spaces are looked up)."""
+    agents = list(getattr(env, "possible_agents", ()))
+    if not agents:
+        raise ValueError(f"env: got {type(env).__name__} without possible_agents, allowed is one that names its agents")
+    parallel = callable(getattr(env, "observation_space", None))
+    seats = []
+    for agent in agents:
+        observed = env.observation_space(agent) if parallel else env.get_observation_space(agent)
+        acted = env.action_space(agent) if parallel else env.get_action_space(agent)
+        key = None
+        if isinstance(observed, Dict) and MASK in observed.spaces and len(observed.spaces) == 2:
+            key = next(name for name in observed.spaces if name != MASK)
+            observed = observed.spaces[key]
+        seats.append(_Seat(agent, observed, key, acted))
+    return seats
+
+
+def _groups(seats: Sequence[_Seat]) -> list[AgentGroup]:
+    """Agents with equal spaces, in the order in which their first one is named."""
+    sharing: list[list[_Seat]] = []
+    for seat in seats:
+        alike = (s for s in sharing if (s[0].observed, s[0].key, s[0].acted) == (seat.observed, seat.key, seat.acted))
+        found = next(alike, None)
+        if found is None:
+            sharing.append([seat])
+        else:
+            found.append(seat)
+    groups: list[AgentGroup] = []
+    for members in sharing:
+        ids = tuple(str(seat.agent) for seat in members)
+        stems = {agent.rstrip("0123456789").rstrip("_-. ") for agent in ids}
+        stem = (stems.pop() if len(stems) == 1 else "") or "agents"
+        taken = {group.name for group in groups}
+        name = next(n for n in [stem, *(f"{stem}_{i}" for i in range(len(seats)))] if n not in taken)
+        layout = ObservationLayout(tuple(f"x{i}" for i in range(flatdim(members[0].observed))))
+        groups.append(AgentGroup(name, ids, members[0].action_space, layout))
+    return groups
+
+
+def _state_of(env: Any) -> NDArray[Any] | None:
+    """The env's own global state, flat; None if it has none."""
+    state = getattr(env, "state", None)
+    if not callable(state):
+        return None
+    try:
+        return np.asarray(state(), np.float32).ravel()
+    except NotImplementedError:
+        return None
+
+
+def _has_left(env: Any, agent: Any) -> bool:
+    """Whether a `ParallelEnv` no longer lists the agent; a `MultiAgentEnv` may list whom it likes."""
+    return callable(getattr(env, "observation_space", None)) and agent not in env.agents
+
+
+def _reject_newcomers(newcomers: set[Any], known: set[Any]) -> None:
+    """Who takes part is settled when an episode begins."""
+    if newcomers:
+        what = "an unknown agent" if newcomers - known else "an agent that was not alive"
+        raise ValueError(f"agents: got {what}, {sorted(map(str, newcomers))}, allowed are those who began the episode")

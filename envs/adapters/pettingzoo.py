@@ -1,0 +1,90 @@
+"""A batch of one world as PettingZoo's `ParallelEnv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.spaces import Box, MultiDiscrete
+from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
+
+from envs.adapters.single import Infos, SingleWorld
+from envs.base import BatchedEnv
+
+
+class BatchedParallelEnv(ParallelEnv):
+    """One world for the rest of the ecosystem.
+
+    Its trajectories are those of the same world in a batch, to the bit. What `infos` hold is said in
+    `envs.adapters.single.AgentStep`.
+
+    Args:
+        env: A batch of one world.
+        name: Name of the environment.
+
+    Attributes:
+        env: The batch.
+        possible_agents: Names of all agents.
+        agents: Names of the agents alive now.
+        state_space: Space of the global state.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "entrepot_v0", "render_modes": []}
+
+    def __init__(self, env: BatchedEnv, name: str | None = None) -> None:
+        self.env = env
+        self._world = SingleWorld(env)
+        self.metadata = {**type(self).metadata, **({"name": name} if name else {})}  # type: ignore[misc]
+        self.render_mode = None
+        self.possible_agents = list(env.agent_ids)
+        self.agents: list[str] = []
+        self.observation_spaces = dict(self._world.observation_spaces)
+        self.action_spaces = dict(self._world.action_spaces)
+        self.state_space = env.state_space
+
+    def observation_space(self, agent: str) -> Box:
+        """One agent's observation: float32 `[D]`."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Box | MultiDiscrete:
+        """One agent's action `[K]`."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[np.float32]], Infos]:
+        """Begins an episode: of the seed if one is given, else the next one; `options` is ignored."""
+        observations, infos = self._world.reset(seed)
+        self.agents = list(self._world.agents)
+        return observations, infos
+
+    def step(
+        self, actions: Mapping[str, Any]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
+        """Advances the world by one step.
+
+        Args:
+            actions: By agent, `[K]`, within `action_space`; those of agents no longer alive are ignored.
+
+        Returns:
+            Observations, rewards, terminations, truncations and infos of the agents that were alive before the call.
+
+        Raises:
+            ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
+            RuntimeError: If there is no episode under way.
+        """
+        step = self._world.step(actions)
+        self.agents = list(self._world.agents)
+        return step.observations, step.rewards, step.terminated, step.truncated, step.infos
+
+    def state(self) -> NDArray[np.float32]:
+        """The global state, float32 `[S]`."""
+        return self._world.state.copy()
+
+    def render(self) -> None:
+        """There is nothing to draw."""
+
+    def close(self) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,130 @@
+"""A batch of one world as RLlib's `MultiAgentEnv`, and the domains under their names in RLlib's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+from ray.tune.registry import register_env
+
+from envs.adapters.single import Infos, SingleWorld
+from envs.base import BatchedEnv, Task
+from envs.registry import domain_names, get_domain
+
+EVERYONE = "__all__"
+"""RLlib's key for the episode as a whole."""
+
+
+class BaseMultiAgentEnvironment(MultiAgentEnv):
+    """One world for any stock RLlib algorithm, and for people.
+
+    Its trajectories are those of the same world in a batch, to the bit. What `infos` hold is said in
+    `envs.adapters.single.AgentStep`. Actions outside the space are an error and not clipped; RLlib's default
+    `normalize_actions=True`, and `clip_actions=True` without it, keep its algorithms within bounds.
+
+    Args:
+        env: A batch of one world.
+
+    Attributes:
+        env: The batch.
+        possible_agents: Names of all agents.
+        agents: Names of the agents alive now.
+        observation_spaces: By agent.
+        action_spaces: By agent.
+        observation_space: One agent's, if all agents share theirs, else None.
+        action_space: One agent's, if all agents share theirs, else None.
+    """
+
+    def __init__(self, env: BatchedEnv) -> None:
+        super().__init__()
+        self.env = env
+        self._world = SingleWorld(env)
+        self.possible_agents = list(env.agent_ids)
+        self.agents = list(env.agent_ids)
+        self.observation_spaces = dict(self._world.observation_spaces)
+        self.action_spaces = dict(self._world.action_spaces)
+        self.observation_space = _only(self.observation_spaces)
+        self.action_space = _only(self.action_spaces)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[np.float32]], Infos]:
+        """Begins an episode: of the seed if one is given, else the next one.
+
+        Args:
+            seed: Non-negative; the same seed gives the same episodes, to the bit.
+            options: Ignored.
+
+        Returns:
+            Observations float32 `[D]` and infos, by agent.
+        """
+        observations, infos = self._world.reset(seed)
+        self.agents = list(self._world.agents)
+        return observations, infos
+
+    def step(
+        self, action_dict: Mapping[str, Any]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
+        """Advances the world by one step.
+
+        Args:
+            action_dict: By agent, `[K]`, within `action_spaces`; those of agents no longer alive are ignored.
+
+        Returns:
+            Observations, rewards, terminated and truncated (with `__all__`), and infos, of the agents that were alive
+            before the call. An agent that terminated is not heard of again.
+
+        Raises:
+            ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
+            RuntimeError: If there is no episode under way.
+        """
+        step = self._world.step(action_dict)
+        self.agents = list(self._world.agents)
+        terminated = step.terminated | {EVERYONE: step.all_terminated}
+        truncated = step.truncated | {EVERYONE: step.all_truncated}
+        return step.observations, step.rewards, terminated, truncated, step.infos
+
+    def set_task(self, task: Task | Mapping[str, Any]) -> None:
+        """Sets what is played from the next reset on; a callback's way to a curriculum.
+
+        Args:
+            task: A task of the domain, or its fields.
+
+        Raises:
+            pydantic.ValidationError: If a key or value is not allowed.
+            ValueError: If the env's spaces cannot hold the task.
+        """
+        kind = type(self.env.tasks[0])
+        self._world.set_task(task if isinstance(task, Task) else kind.model_validate(dict(task)))
+
+    def state(self) -> NDArray[np.float32]:
+        """The global state, float32 `[S]`, for centralised critics."""
+        return self._world.state.copy()
+
+
+def _only(spaces: Mapping[str, Any]) -> Any:
+    """The space that all agents have, or None."""
+    first, *others = spaces.values()
+    return first if all(space == first for space in others) else None
+
+
+def make_environment(domain: str, config: Mapping[str, Any] | None = None) -> BaseMultiAgentEnvironment:
+    """Makes one world of a domain for RLlib.
+
+    Args:
+        domain: Name of a domain, as `envs.registry.get_domain` takes it.
+        config: Fields of the domain's config; and `task`, the fields of the task it begins with.
+    """
+    fields = dict(config or {})
+    task = fields.pop("task", None)
+    return BaseMultiAgentEnvironment(get_domain(domain).env(fields, 1, task=task))
+
+
+def register_envs() -> None:
+    """Registers every built-in domain by its name, for `AlgorithmConfig.environment("trading", env_config={…})`."""
+    for name in domain_names():
+        register_env(name, partial(make_environment, name))

@@ -1,0 +1,223 @@
+"""What traders see: the layout of an observation, and how it is written.
+
+Every feature is of order 1 by construction (returns in units of volatility, shares of equity, logarithms of ratios) and
+cut off at `LIMIT`, so that nothing a market does can blow up a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.base import BoolArray, FloatArray
+from envs.layout import ObservationLayout
+from envs.synthetic.bars import BARS_PER_YEAR, MarketTruth
+from envs.synthetic.regimes import REGIMES
+from envs.trading.accounts import Accounts
+from envs.trading.config import Terms, TradingConfig
+from envs.trading.exchange import Exchange
+from envs.trading.indicators import MOMENTUM_HORIZONS, MOVING_AVERAGES, TechnicalIndicators
+from envs.trading.performance import Performance
+
+Array = NDArray[np.float64]
+
+LIMIT = 10.0
+"""Features are cut off at plus and minus this."""
+
+OWN_FEATURES = (
+    "cash",  # cash / equity
+    "gross",  # gross exposure / equity / max_leverage
+    "net",  # net exposure / equity / max_leverage
+    "drawdown",  # 5 x fall of equity below its peak
+    "margin_headroom",  # 1 - maintenance margin x gross exposure / equity; a margin call below 0
+    "wealth",  # 5 x log(equity / initial balance)
+    "time_left",  # share of the episode that is left
+    "margin_call",  # 1 if the broker closes all positions at the next open
+)
+
+MARKET_FEATURES = (
+    "return",  # of the last bar / volatility
+    *(f"momentum_{h}" for h in MOMENTUM_HORIZONS),  # log return over h bars / (volatility sqrt(h))
+    *(f"average_{w}" for w in MOVING_AVERAGES),  # log(close / moving average) / (volatility sqrt(w / 3))
+    "rsi",  # (RSI - 50) / 20
+    "macd",  # MACD / (close x volatility) / 2
+    "macd_histogram",  # (MACD - signal) / (close x volatility)
+    "bollinger",  # standard deviations from the middle band, / 1.5
+    "atr",  # average true range / close / 2%
+    "volatility",  # log(volatility / 1.25%)
+    "volume",  # 2 log(volume / its average)
+    "half_spread",  # in tenths of a percent
+    "displacement",  # what is still to decay of the agents' impact, in tenths of a percent
+    "unfilled",  # share of the last orders that was not filled
+)
+
+LEAK = "leaked_return"
+"""Log return of the next bar from open to close / volatility; only where the config allows it."""
+
+_USUAL_VOLATILITY = 0.0125
+
+
+def make_layout(config: TradingConfig) -> ObservationLayout:
+    """The layout of every trader's observation."""
+    features = ("weight", *MARKET_FEATURES, *((LEAK,) if config.allow_leak else ()))
+    return ObservationLayout(OWN_FEATURES, features, config.symbols, actions_per_entity=1)
+
+
+def state_size(layout: ObservationLayout) -> int:
+    """Width `S` of the global state, which does not grow with the number of agents."""
+    assets = layout.num_entities
+    return len(layout.own) + assets * len(layout.entity_features) + len(REGIMES) + 5 * assets
+
+
+@dataclass(slots=True)
+class View:
+    """What there is to see.
+
+    Attributes:
+        indicators: Of the traded prices.
+        accounts: Of all agents.
+        performance: Of all accounts.
+        exchange: With its displacements.
+        terms: Of all worlds.
+        quoted: Half-spread as a share of the mid, `[N, B]`.
+        ratio: Share of the last orders that was filled, `[N, B]`.
+        leaked: Log return of the next bar from open to close, `[B, N]`; 0 where it is not leaked.
+        truth: What drives the next bar.
+        clock: Steps taken, `[B]`.
+        alive: Who trades, bool `[B, A]`.
+    """
+
+    indicators: TechnicalIndicators
+    accounts: Accounts
+    performance: Performance
+    exchange: Exchange
+    terms: Terms
+    quoted: Array
+    ratio: Array
+    leaked: Array
+    truth: MarketTruth
+    clock: NDArray[np.int64]
+    alive: BoolArray
+
+
+class Observer:
+    """Writes observations and the global state into arrays that it reuses.
+
+    Args:
+        config: Sizes and rules.
+        num_worlds: Worlds `B`.
+        slices: Where each group's agents lie on the axis of all agents.
+    """
+
+    def __init__(self, config: TradingConfig, num_worlds: int, slices: dict[str, slice]) -> None:
+        self.layout = layout = make_layout(config)
+        self._config = config
+        self._slices = slices
+        agents = max(part.stop for part in slices.values())
+        assets, features = layout.num_entities, len(layout.entity_features)
+        # What is the same for all agents of a world is composed once, and copied to each.
+        self._row = np.zeros((num_worlds, layout.size), np.float32)
+        self._table = self._row[:, layout.entity_slice].reshape(num_worlds, assets, features)
+        self._market = np.zeros((features, num_worlds, assets))
+        self._own = np.zeros((len(layout.own), num_worlds, agents), np.float32)
+        self._weights = np.zeros((assets, num_worlds, agents), np.float32)
+        self._product = np.zeros((assets, num_worlds, agents))
+        self._observations = {
+            name: np.zeros((num_worlds, part.stop - part.start, layout.size), np.float32)
+            for name, part in slices.items()
+        }
+        self._state = np.zeros((num_worlds, state_size(layout)), np.float32)
+
+    def write(self, view: View) -> tuple[dict[str, FloatArray], FloatArray]:
+        """Writes what is seen now.
+
+        Returns:
+            Observations by group, `[B, A, D]`, and the global state, `[B, S]`: the mean of the own features over agents
+            alive, the market's features, the true regime (one-hot), then per asset the true drift (a year), the true
+            volatility (log), all agents' net and gross positions (shares of their equity), and whether it exists.
+        """
+        self._write_market(view)
+        self._write_own(view)
+        layout, everyone = self.layout, bool(view.alive.all())
+        for name, part in self._slices.items():
+            seen = self._observations[name]
+            seen[...] = self._row[:, None, :]
+            seen[:, :, layout.own_slice] = self._own[:, :, part].transpose(1, 2, 0)
+            layout.entities_of(seen)[..., 0] = self._weights[:, :, part].transpose(1, 2, 0)
+            if not everyone:
+                seen *= view.alive[:, part, None]
+        self._write_state(view)
+        return self._observations, self._state
+
+    def _write_market(self, view: View) -> None:
+        """What all agents of a world see of each asset."""
+        known, market = view.indicators, self._market
+        volatility, close = known.volatility, known.close
+        features = iter(market[1:])
+        np.divide(known.last_return, volatility, out=next(features))
+        for past, horizon in zip(known.momentum, MOMENTUM_HORIZONS, strict=True):
+            np.divide(past, volatility * horizon**0.5, out=next(features))
+        for average, window in zip(known.moving_averages, MOVING_AVERAGES, strict=True):
+            np.divide(np.log(close / average), volatility * (window / 3) ** 0.5, out=next(features))
+        np.multiply(known.rsi - 50.0, 1 / 20, out=next(features))
+        macd, unit = known.macd, close * volatility
+        np.divide(macd, 2.0 * unit, out=next(features))
+        np.divide(macd - known.macd_signal, unit, out=next(features))
+        np.multiply(known.bollinger, 1 / 1.5, out=next(features))
+        np.divide(known.atr, 0.02 * close, out=next(features))
+        np.log(volatility / _USUAL_VOLATILITY, out=next(features))
+        np.multiply(np.log(np.maximum(known.relative_volume, 1e-3)), 2.0, out=next(features))
+        np.multiply(view.quoted.T, 1000.0, out=next(features))
+        np.multiply(view.exchange.transient.T, 1000.0, out=next(features))
+        np.subtract(1.0, view.ratio.T, out=next(features))
+        if self._config.allow_leak:
+            np.divide(view.leaked, volatility, out=next(features))
+        np.clip(market, -LIMIT, LIMIT, out=market)
+        market *= view.terms.active
+        self._table[...] = market.transpose(1, 2, 0)
+        self._row[:, self.layout.mask_slice] = view.terms.active
+
+    def _write_own(self, view: View) -> None:
+        """What each agent sees of itself."""
+        accounts, own = view.accounts, self._own
+        equity = np.maximum(accounts.equity, accounts.floor)
+        inverse = 1.0 / equity
+        scaled = inverse * (1.0 / self._config.max_leverage)
+        np.multiply(accounts.cash, inverse, out=own[0])
+        np.multiply(accounts.gross, scaled, out=own[1])
+        np.multiply(accounts.net, scaled, out=own[2])
+        np.multiply(view.performance.drawdown, 5.0, out=own[3])
+        np.multiply(accounts.gross, -accounts.maintenance_margin * inverse, out=own[4])
+        own[4] += 1.0
+        np.multiply(np.log(equity / accounts.initial), 5.0, out=own[5])
+        own[6] = (1.0 - view.clock / view.terms.limits)[:, None]
+        own[7] = accounts.called
+        np.clip(own, -LIMIT, LIMIT, out=own)
+        np.multiply(accounts.values, scaled, out=self._weights)
+        np.clip(self._weights, -LIMIT, LIMIT, out=self._weights)
+
+    def _write_state(self, view: View) -> None:
+        """What a central critic sees, the truth about the market included."""
+        layout, accounts, truth, state = self.layout, view.accounts, view.truth, self._state
+        assets = layout.num_entities
+        count = view.alive.sum(axis=1)
+        own = self._own.sum(axis=2) if count.min() == self._own.shape[2] else (self._own * view.alive).sum(axis=2)
+        wealth = np.maximum(accounts.equity.sum(axis=1), accounts.floor.sum())
+        parts = (
+            (own / np.maximum(count, 1)).T,
+            self._row[:, layout.entity_slice],
+            truth.regime[:, None] == np.arange(len(REGIMES)),
+            truth.drift * BARS_PER_YEAR,
+            np.log(np.maximum(truth.volatility, 1e-4) / _USUAL_VOLATILITY) * view.terms.active,
+            (accounts.values.sum(axis=2) / wealth).T,
+            (np.abs(accounts.values, out=self._product).sum(axis=2) / wealth).T,
+            view.terms.active,
+        )
+        start = 0
+        for part in parts:
+            state[:, start : start + part.shape[1]] = part
+            start += part.shape[1]
+        assert start == state.shape[1], (start, assets)
+        np.clip(state, -LIMIT, LIMIT, out=state)

@@ -1,0 +1,157 @@
+"""Evaluation during training: fixed tasks and seeds in an env of its own, whatever stage is trained on.
+
+Give it to RLlib as `config.callbacks([…, functools.partial(EvaluationCallback, suite=..., curriculum=...)])`, after the
+curriculum's callback. It relies on an algorithm that has `as_policy()` and `config`; it does not import it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from curriculum.config import Curriculum
+from envs.base import BatchedEnv
+from envs.registry import get_domain
+from evaluation.statistics import Interval, score_interval
+from evaluation.suite import Suite, validation_tasks
+from policies.base import Policy
+from policies.heuristics import Baselines, baselines
+from policies.rollout import play
+
+
+class EvaluationPoint(BaseModel):
+    """One evaluation: a point of the learning curve."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iteration: int = Field(ge=0, description="Training iterations done; 0 is the untrained policy.")
+    env_steps: int = Field(ge=0, description="Steps of single worlds sampled so far.")
+    seconds: float = Field(ge=0, description="Training time so far [s].")
+    score: Interval = Field(description="Mean score over the tasks.")
+    tasks: dict[str, Interval] = Field(description="Score on each task.")
+    stage: int = Field(0, ge=0, description="Index of the stage that was trained on.")
+    stage_name: str = Field("", description="Its name; empty without a curriculum.")
+
+
+class EvaluationCallback(RLlibCallback):
+    """Evaluates the greedy policy every few iterations.
+
+    Args:
+        suite: Says on which seed, how many episodes and which stages; see `Validation`.
+        curriculum: The stages.
+        every: Iterations between evaluations.
+        yardsticks: The naive and the informed policy; the domain's own if None.
+
+    Attributes:
+        history: All evaluations, oldest first, the untrained policy's included.
+    """
+
+    def __init__(
+        self, suite: Suite, curriculum: Curriculum, *, every: int = 10, yardsticks: Baselines | None = None
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every: got {every}, allowed is 1 or more")
+        self.history: list[EvaluationPoint] = []
+        self._suite = suite
+        self._tasks = validation_tasks(suite, curriculum)
+        self._every = every
+        self._yardsticks = yardsticks
+        self._env: BatchedEnv | None = None
+        self._naive: list[NDArray[np.float64]] = []
+        self._informed: list[NDArray[np.float64]] = []
+        self._first_stage = curriculum.stages[0].name
+
+    # -- what RLlib calls ------------------------------------------------------------------------------------------
+
+    def on_algorithm_init(self, *, algorithm: Any, metrics_logger: Any = None, **kwargs: Any) -> None:
+        """Plays the yardsticks and the untrained policy."""
+        self._env = get_domain(self._suite.domain).env(
+            algorithm.config.env_config, min(128, self._suite.validation.episodes)
+        )
+        sticks = self._yardsticks or baselines(self._suite.domain)
+        self._naive = self._returns(sticks.policies[sticks.naive]())
+        self._informed = self._returns(sticks.policies[sticks.informed]())
+        self.history = [self._evaluate(algorithm, 0, 0, 0.0, 0, self._first_stage)]
+
+    def on_train_result(
+        self, *, algorithm: Any, metrics_logger: Any = None, result: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Evaluates if it is time, and reports the latest figures in every result."""
+        iteration = int(result.get("training_iteration", len(self.history)))
+        began = time.perf_counter()
+        if iteration % self._every == 0:
+            self.history.append(
+                self._evaluate(
+                    algorithm,
+                    iteration,
+                    env_steps_in(result),
+                    float(result.get("time_total_s", 0.0)),
+                    int(result.get("curriculum/stage", 0)),
+                    str(result.get("curriculum/stage_name", "")),
+                )
+            )
+            result["eval_seconds"] = time.perf_counter() - began
+        latest = self.history[-1]
+        result["eval_score"] = latest.score.estimate
+        result["eval_score_low"] = latest.score.low
+        result["eval_score_high"] = latest.score.high
+        result["eval_score_best"] = max(point.score.estimate for point in self.history)
+        result["eval_iteration"] = latest.iteration
+        for name, interval in latest.tasks.items():
+            result[f"eval_score/{name}"] = interval.estimate
+
+    # -- what a checkpoint holds -----------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """The history, as plain values."""
+        return {"history": [point.model_dump(mode="json") for point in self.history]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned."""
+        self.history = [EvaluationPoint.model_validate(point) for point in state["history"]]
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _returns(self, policy: Policy) -> list[NDArray[np.float64]]:
+        """A policy's returns on every task, on the same worlds each time."""
+        assert self._env is not None
+        validation = self._suite.validation
+        per_world = -(-validation.episodes // self._env.num_worlds)
+        return [
+            play(self._env, policy, task, seed=validation.seed, episodes_per_world=per_world).returns
+            for task in self._tasks
+        ]
+
+    def _evaluate(
+        self, algorithm: Any, iteration: int, env_steps: int, seconds: float, stage: int, stage_name: str
+    ) -> EvaluationPoint:
+        """Plays the policy as it stands."""
+        returns = self._returns(algorithm.as_policy())
+        options: dict[str, Any] = {"confidence": self._suite.confidence, "seed": self._suite.validation.seed}
+        tasks = {
+            task.name: score_interval([mine], [naive], [informed], **options)
+            for task, mine, naive, informed in zip(self._tasks, returns, self._naive, self._informed, strict=True)
+        }
+        return EvaluationPoint(
+            iteration=iteration,
+            env_steps=env_steps,
+            seconds=seconds,
+            score=score_interval(returns, self._naive, self._informed, **options),
+            tasks=tasks,
+            stage=stage,
+            stage_name=stage_name,
+        )
+
+
+def env_steps_in(result: Mapping[str, Any]) -> int:
+    """World-steps sampled so far, from one of RLlib's results; 0 where it does not say."""
+    key = "num_env_steps_sampled_lifetime"
+    found = result.get(key, result.get("env_runners", {}).get(key, 0))
+    return int(found)

@@ -1,0 +1,233 @@
+"""Plays learned policies and yardsticks over a suite, on the same worlds, and says what may be claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.base import BatchedEnv, EnvConfig
+from envs.registry import Domain, get_domain
+from evaluation.fit import FittedPolicy, same_spaces
+from evaluation.results import Comparison, PolicyResult, ScenarioResult
+from evaluation.statistics import Difference, Interval, mean_interval, paired_difference, score_interval
+from evaluation.suite import Scenario, Suite
+from policies.base import Policy, RandomPolicy
+from policies.heuristics import Baselines, baselines
+from policies.rollout import play
+
+Floats = NDArray[np.float64]
+MAX_WORLDS = 128
+"""Worlds stepped together: enough to amortise every call, few enough for a laptop's memory with 100 agents."""
+
+KIND_TITLES = {"held_out": "All held-out scenarios", "stress": "All stress scenarios", "real": "All real data"}
+
+
+@dataclass
+class _Played:
+    """One policy's samples in one scenario, in the order of the worlds."""
+
+    returns: Floats
+    metrics: dict[str, Floats] = field(default_factory=dict)
+
+
+def compare(
+    suite: Suite,
+    env_config: EnvConfig | Mapping[str, Any] | None,
+    learned: Mapping[str, Policy],
+    *,
+    yardsticks: Baselines | None = None,
+    scenarios: Sequence[str] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Examines policies.
+
+    Args:
+        suite: The scenarios.
+        env_config: The run's env config, which fixes the spaces.
+        learned: Trained policies, by the name the tables show.
+        yardsticks: What they are compared with; the domain's own if None. A random policy is added.
+        scenarios: Names of the scenarios to play; all if None.
+        progress: Told the title of each scenario before it is played.
+
+    Raises:
+        ValueError: If a learned policy cannot act in a scenario's env, or a name is taken twice or unknown.
+    """
+    domain = get_domain(suite.domain)
+    sticks = yardsticks or baselines(suite.domain)
+    makers: dict[str, Callable[[], Policy]] = {**sticks.policies}
+    makers.setdefault("random", RandomPolicy)
+    if taken := sorted(set(makers) & set(learned)):
+        raise ValueError(f"learned: got the name {taken[0]!r}, allowed are names other than {', '.join(makers)}")
+    chosen = suite.scenarios if scenarios is None else [suite.scenario(name) for name in scenarios]
+    envs = _Envs(domain, env_config)
+    everything: list[tuple[Scenario, dict[str, _Played]]] = []
+    results = []
+    for scenario in chosen:
+        progress(scenario.title)
+        env = envs.of(scenario)
+        players = {name: envs.fit(policy, env) for name, policy in learned.items()}
+        players |= {name: make() for name, make in makers.items() if name not in scenario.exclude}
+        played = {name: _play(env, policy, scenario, suite.seed) for name, policy in players.items()}
+        everything.append((scenario, played))
+        results.append(_examine(suite, scenario, played, sticks, list(learned)))
+    return Comparison(
+        domain=suite.domain,
+        title=suite.title,
+        seed=suite.seed,
+        confidence=suite.confidence,
+        naive=sticks.naive,
+        informed=sticks.informed,
+        learners=tuple(learned),
+        headline=suite.headline,
+        columns=suite.columns,
+        overall=tuple(_together(suite, everything, sticks, list(learned))),
+        scenarios=tuple(results),
+    )
+
+
+class _Envs:
+    """Makes an env for each scenario, reusing the last one, and fits learned policies to it."""
+
+    def __init__(self, domain: Domain, env_config: EnvConfig | Mapping[str, Any] | None) -> None:
+        self._domain = domain
+        given = env_config.model_dump() if isinstance(env_config, EnvConfig) else dict(env_config or {})
+        self._fields = domain.config_type.model_validate(given).model_dump()
+        self._home = domain.env(self._fields)
+        self._last: tuple[str, BatchedEnv] | None = None
+
+    def of(self, scenario: Scenario) -> BatchedEnv:
+        """Worlds for a scenario."""
+        worlds = min(MAX_WORLDS, scenario.episodes)
+        key = f"{worlds} {sorted(scenario.env.items())}"
+        if self._last is None or self._last[0] != key:
+            task = scenario.tasks[0]
+            self._last = (key, self._domain.env({**self._fields, **scenario.env}, worlds, task=task))
+        return self._last[1]
+
+    def fit(self, policy: Policy, env: BatchedEnv) -> Policy:
+        """The policy as it can act in `env`, which may hold fewer entities than it was trained with."""
+        return policy if same_spaces(env, self._home) else FittedPolicy(policy, self._home)
+
+
+def _play(env: BatchedEnv, policy: Policy, scenario: Scenario, seed: int) -> _Played:
+    """Plays a scenario; with variants, each variant's mean is one sample."""
+    per_world = -(-scenario.episodes // env.num_worlds)
+    runs = [play(env, policy, task, seed=seed, episodes_per_world=per_world) for task in scenario.tasks]
+    if not scenario.variants:
+        return _Played(runs[0].returns, runs[0].metrics)
+    metrics = {name: np.array([run.metrics[name].mean() for run in runs]) for name in runs[0].metrics}
+    return _Played(np.array([run.returns.mean() for run in runs]), metrics)
+
+
+def _examine(
+    suite: Suite, scenario: Scenario, played: dict[str, _Played], sticks: Baselines, learners: list[str]
+) -> ScenarioResult:
+    """Intervals and paired differences of one scenario."""
+    options: dict[str, Any] = {"confidence": suite.confidence, "seed": suite.seed}
+    naive, informed = played.get(sticks.naive), played.get(sticks.informed)
+    scored = naive is not None and informed is not None and _beats(informed.returns, naive.returns, suite)
+    results = []
+    for name, mine in played.items():
+        score = None
+        if scored and naive is not None and informed is not None:
+            score = score_interval([mine.returns], [naive.returns], [informed.returns], **options)
+        others = {other: p for other, p in played.items() if other not in learners} if name in learners else {}
+        results.append(
+            PolicyResult(
+                policy=name,
+                learned=name in learners,
+                score=score,
+                mean_return=_interval(mine.returns, suite),
+                metrics={
+                    metric: _interval(values, suite)
+                    for metric, values in mine.metrics.items()
+                    if np.isfinite(values).any()
+                },
+                differences={other: _gap(mine.returns, p.returns, suite) for other, p in others.items()},
+                headline_differences={
+                    other: _gap(_of(mine, suite.headline), _of(p, suite.headline), suite)
+                    for other, p in others.items()
+                    if np.isfinite(_of(mine, suite.headline) - _of(p, suite.headline)).any()
+                },
+            )
+        )
+    return ScenarioResult(
+        name=scenario.name,
+        title=scenario.title,
+        kind=scenario.kind,
+        description=scenario.description,
+        samples=next(iter(played.values())).returns.size,
+        policies=tuple(sorted(results, key=lambda result: -result.mean_return.estimate)),
+    )
+
+
+def _together(
+    suite: Suite, everything: list[tuple[Scenario, dict[str, _Played]]], sticks: Baselines, learners: list[str]
+) -> list[ScenarioResult]:
+    """Scenarios of one kind together, in units of score, each scenario counting the same."""
+    found = []
+    for kind, title in KIND_TITLES.items():
+        group = [
+            played
+            for scenario, played in everything
+            if scenario.kind == kind
+            and {sticks.naive, sticks.informed} <= set(played)
+            and _beats(played[sticks.informed].returns, played[sticks.naive].returns, suite)
+        ]
+        if len(group) < 2:
+            continue
+        naive = [played[sticks.naive].returns for played in group]
+        informed = [played[sticks.informed].returns for played in group]
+        gaps = [float(i.mean() - n.mean()) for i, n in zip(informed, naive, strict=True)]
+
+        def scores(name: str, group: Any = group, gaps: Any = gaps, naive: Any = naive) -> Floats:
+            rows = zip(group, naive, gaps, strict=True)
+            return np.concatenate([(played[name].returns - base.mean()) / gap for played, base, gap in rows])
+
+        names = [name for name in group[0] if all(name in played for played in group)]
+        results = []
+        for name in names:
+            returns = [played[name].returns for played in group]
+            score = score_interval(returns, naive, informed, confidence=suite.confidence, seed=suite.seed)
+            others = [other for other in names if other not in learners] if name in learners else []
+            results.append(
+                PolicyResult(
+                    policy=name,
+                    learned=name in learners,
+                    score=score,
+                    mean_return=_interval(np.concatenate(returns), suite),
+                    differences={other: _gap(scores(name), scores(other), suite) for other in others},
+                )
+            )
+        results.sort(key=lambda result: -result.score.estimate if result.score else 0.0)
+        samples = sum(rows.size for rows in naive)
+        found.append(ScenarioResult(name=kind, title=title, kind=kind, samples=samples, policies=tuple(results)))
+    return found
+
+
+def _beats(informed: Floats, naive: Floats, suite: Suite) -> bool:
+    """Whether a score means something here: the informed policy beats the naive one beyond chance."""
+    return paired_difference(informed, naive, alpha=1 - suite.confidence, seed=suite.seed).better
+
+
+def _of(played: _Played, metric: str | None) -> Floats:
+    """A figure, or NaN where the domain does not measure it."""
+    return played.metrics.get(metric or "", np.full(played.returns.size, np.nan))
+
+
+def _interval(values: Floats, suite: Suite) -> Interval:
+    """Mean of the finite values; of a single one, or of equal ones, without width."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 1:
+        return Interval(estimate=float(finite[0]), low=-np.inf, high=np.inf)
+    return mean_interval(finite, confidence=suite.confidence, seed=suite.seed)
+
+
+def _gap(first: Floats, second: Floats, suite: Suite) -> Difference:
+    """Paired difference over the worlds in which both have a value."""
+    both = np.isfinite(first) & np.isfinite(second)
+    return paired_difference(first[both], second[both], alpha=1 - suite.confidence, seed=suite.seed)

@@ -1,0 +1,85 @@
+"""What an evaluation found, as typed values that JSON can hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evaluation.statistics import Difference, Interval
+from evaluation.suite import Column, Kind
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class PolicyResult(_Result):
+    """How one policy did in one scenario, or over all scenarios of a kind."""
+
+    policy: str = Field(description="Name of the policy.")
+    learned: bool = Field(description="Whether it was trained; the others are yardsticks.")
+    score: Interval | None = Field(description="Score: 0 naive, 1 informed; None where no score is defined.")
+    mean_return: Interval = Field(description="Mean return of an episode, over agents [reward].")
+    metrics: dict[str, Interval] = Field({}, description="The domain's figures, by name.")
+    differences: dict[str, Difference] = Field(
+        {}, description="Mean return minus that of each yardstick on the same worlds [reward; overall: score]."
+    )
+    headline_differences: dict[str, Difference] = Field(
+        {}, description="The same of the suite's headline figure, in its unit."
+    )
+
+
+class ScenarioResult(_Result):
+    """One scenario, all policies on the same worlds."""
+
+    name: str = Field(description="Name of the scenario, or of the kind where scenarios are taken together.")
+    title: str = Field(description="Name for people.")
+    kind: Kind = Field(description="held_out, stress or real.")
+    description: str = Field("", description="What is asked here.")
+    samples: int = Field(description="Independent samples behind each interval.")
+    policies: tuple[PolicyResult, ...] = Field(description="One entry a policy, best mean return first.")
+
+    def of(self, policy: str) -> PolicyResult | None:
+        """The result of one policy, None if it did not take part."""
+        return next((result for result in self.policies if result.policy == policy), None)
+
+
+class Comparison(_Result):
+    """Learned policies and yardsticks over a whole suite."""
+
+    domain: str = Field(description="Name of the domain.")
+    title: str = Field(description="Title of the suite.")
+    seed: int = Field(description="Seed of the worlds.")
+    confidence: float = Field(description="Two-sided confidence of all intervals.")
+    naive: str = Field(description="Policy that scores 0.")
+    informed: str = Field(description="Policy that scores 1.")
+    learners: tuple[str, ...] = Field(description="Names of the learned policies.")
+    headline: str | None = Field(None, description="Metric whose paired differences are tested beside the returns.")
+    columns: tuple[Column, ...] = Field((), description="How the figures are shown.")
+    overall: tuple[ScenarioResult, ...] = Field((), description="All scenarios of a kind that have scores, together.")
+    scenarios: tuple[ScenarioResult, ...] = Field(description="Each scenario.")
+
+    def save(self, path: Path) -> None:
+        """Writes JSON, aside first and then renamed, so that nothing half-written is left behind."""
+        write_aside(path, self.model_dump_json(indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Comparison:
+        """Reads what `save` wrote."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Writes a text file under a temporary name beside `path` and renames it.
+
+    Raises:
+        OSError: If the folder cannot be written; the temporary file is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,326 @@
+"""A trained policy as a folder that needs no training code: one ONNX graph and a manifest. Never a pickle.
+
+policy.onnx      all modules, normalisers inside; for each module `m` the inputs `m.observations` [N, D] and
+                 `m.action_mask` [N, M], the outputs `m.action_dist_inputs` [N, P] and, unless the critic was
+                 central, `m.values` [N]
+manifest.json    what it is for, who plays with which module, spaces, hashes, figures, and golden observations with
+                 the outputs they must give
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from envs.base import BoolArray, FloatArray
+from policies.decoding import env_actions, greedy, log_prob, sample
+from policies.manifest import FileEntry, Manifest
+from policies.network import NetworkPolicy, Rows
+
+GRAPH = "policy.onnx"
+MANIFEST = "manifest.json"
+TOLERANCE = 1e-5
+"""Golden outputs are reproduced within this, absolutely and relatively."""
+
+
+class BundleError(ValueError):
+    """A bundle cannot be read, trusted or written; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a policy answers to rows of observations.
+
+    Attributes:
+        actions: As the env takes them, float32 or int64 `[N, K]`.
+        log_probs: Logarithm of the density, or probability, of the actions before clipping, `[N]`.
+        values: The critic's values `[N]`, where the bundle has them.
+        dist_inputs: Inputs of the action distribution, `[N, P]`.
+    """
+
+    actions: NDArray[Any]
+    log_probs: FloatArray
+    values: FloatArray | None
+    dist_inputs: FloatArray
+
+
+class BundlePolicy(NetworkPolicy):
+    """A loaded bundle. It may be called from several threads at once.
+
+    Args:
+        manifest: What it is.
+        graph: The ONNX graph.
+        threads: Threads a call may use.
+    """
+
+    def __init__(self, manifest: Manifest, graph: bytes, *, threads: int = 1) -> None:
+        groups = {name: entry.group(name) for name, entry in manifest.groups.items()}
+        super().__init__(groups, manifest.parts())
+        self.manifest = manifest
+        self.name = manifest.name
+        self._session = _session(graph, threads)
+        self._outputs = {output.name for output in self._session.get_outputs()}
+        expected = {f"{module}.action_dist_inputs" for module in self.modules}
+        if missing := sorted(expected - self._outputs):
+            raise BundleError(f"bundle: {GRAPH} lacks the output {missing[0]}, which {MANIFEST} names")
+
+    def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
+        """Runs the graph once for all modules."""
+        return {module: outputs[0] for module, outputs in self._run(rows).items()}
+
+    def infer(
+        self,
+        module: str,
+        observations: FloatArray,
+        action_mask: BoolArray | None = None,
+        *,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> Inference:
+        """Answers rows of observations of one module.
+
+        Args:
+            module: Id of the module.
+            observations: Float32 `[N, D]`.
+            action_mask: Bool `[N, M]`, true where allowed; everything is, if None.
+            deterministic: Take the most likely actions instead of sampling.
+            rng: Source of randomness; needed to sample.
+
+        Raises:
+            ValueError: If the module is unknown, an array has the wrong shape, or there is nothing to sample with.
+        """
+        rows = self._checked(module, observations, action_mask)
+        dist_inputs, values = self._run({module: rows})[module]
+        space = self.spaces_of(module).action_space
+        if deterministic:
+            raw = greedy(dist_inputs, space)
+        elif rng is None:
+            raise ValueError("rng: got None, allowed for sampling is a numpy.random.Generator")
+        else:
+            raw = sample(dist_inputs, space, rng)
+        actions = env_actions(raw, space, rows.masks)
+        return Inference(actions, log_prob(dist_inputs, raw, space), values, dist_inputs)
+
+    def verify(self) -> None:
+        """Plays the golden observations.
+
+        Raises:
+            BundleError: If an output is off by more than `TOLERANCE`; names the module, expected and found.
+        """
+        for module, golden in self.manifest.golden.items():
+            rows = Rows(np.array(golden.observations, np.float32), np.array(golden.action_mask, np.bool_))
+            dist_inputs, values = self._run({module: rows})[module]
+            wanted = np.array(golden.action_dist_inputs, np.float32)
+            check_close(f"bundle: golden {module}.action_dist_inputs", wanted, dist_inputs)
+            if golden.values is not None and values is not None:
+                check_close(f"bundle: golden {module}.values", np.array(golden.values, np.float32), values)
+
+    def _run(self, rows: Mapping[str, Rows]) -> dict[str, tuple[FloatArray, FloatArray | None]]:
+        """Distribution inputs and values by module; modules without rows get none to work on."""
+        feeds: dict[str, NDArray[Any]] = {}
+        for module in self.modules:
+            given = rows.get(module)
+            if given is None:
+                group = self.spaces_of(module)
+                given = Rows(np.zeros((0, group.layout.size), np.float32), np.ones((0, group.mask_size), np.bool_))
+            feeds[f"{module}.observations"] = given.observations
+            feeds[f"{module}.action_mask"] = given.masks
+        names = [f"{module}.{output}" for module in rows for output in ("action_dist_inputs", "values")]
+        names = [name for name in names if name in self._outputs]
+        found = dict(zip(names, self._session.run(names, feeds), strict=True))
+        return {m: (found[f"{m}.action_dist_inputs"], found.get(f"{m}.values")) for m in rows}
+
+    def _checked(self, module: str, observations: FloatArray, action_mask: BoolArray | None) -> Rows:
+        """One module's rows, if they have the right shapes."""
+        if module not in self.modules:
+            raise ValueError(f"module: got {module!r}, allowed are {', '.join(self.modules)}")
+        group = self.spaces_of(module)
+        observations = np.asarray(observations, np.float32)
+        if observations.ndim != 2 or observations.shape[1] != group.layout.size:
+            raise ValueError(f"observations: got shape {observations.shape}, allowed is [N, {group.layout.size}]")
+        shape = (len(observations), group.mask_size)
+        masks = np.ones(shape, np.bool_) if action_mask is None else np.asarray(action_mask, np.bool_)
+        if masks.shape != shape:
+            raise ValueError(f"action_mask: got shape {masks.shape}, allowed is {shape}")
+        return Rows(observations, masks)
+
+
+def save_bundle(path: str | Path, graph: bytes, manifest: Manifest) -> Manifest:
+    """Writes a bundle aside, then moves it into place; an older bundle there is replaced.
+
+    Args:
+        path: The bundle's folder.
+        graph: The ONNX graph.
+        manifest: What it is; hashes are filled in.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleError: If the folder cannot be written, or holds something that is not a bundle. Nothing half-written
+            is left behind, and an older bundle stays as it was.
+    """
+    entry = FileEntry(sha256=hashlib.sha256(graph).hexdigest(), size=len(graph))
+    manifest = manifest.model_copy(update={"files": {GRAPH: entry}})
+    manifest = manifest.model_copy(update={"sha256": manifest.digest()})
+    text = json.dumps(manifest.model_dump(mode="json"), allow_nan=False)
+    _install(Path(path), {GRAPH: graph, MANIFEST: text.encode()})
+    return manifest
+
+
+def copy_bundle(source: str | Path, target: str | Path) -> Path:
+    """Copies a sound bundle, as `save_bundle` writes one.
+
+    Returns:
+        The folder of the copy, absolute.
+
+    Raises:
+        BundleError: If the bundle is not sound, or cannot be written.
+    """
+    _, contents = _contents(Path(source))
+    return _install(Path(target), contents)
+
+
+def load_bundle(path: str | Path, *, verify: bool = False, threads: int = 1) -> BundlePolicy:
+    """Loads a bundle and checks that it is what was written.
+
+    Args:
+        path: The bundle's folder.
+        verify: Also play the golden observations.
+        threads: Threads a call may use.
+
+    Raises:
+        BundleError: If a file is missing, malformed, or not the one the manifest names.
+    """
+    path = Path(path)
+    manifest, contents = _contents(path)
+    try:
+        policy = BundlePolicy(manifest, contents[GRAPH], threads=threads)
+    except BundleError:
+        raise
+    except Exception as error:  # onnxruntime raises several types of its own
+        raise BundleError(f"bundle: {path / GRAPH} is not a graph that runs ({_one_line(error)})") from error
+    if verify:
+        policy.verify()
+    return policy
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Reads a bundle's manifest and checks its own hash.
+
+    Raises:
+        BundleError: If it is missing, malformed, of an unknown format, or changed.
+    """
+    file = Path(path) / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(_read(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"]) or "JSON"
+        raise BundleError(f"bundle: {file} is malformed at {where} ({_one_line(first['msg'])})") from error
+    if manifest.sha256 != (found := manifest.digest()):
+        raise BundleError(f"bundle: {file} has sha256 {found}, expected {manifest.sha256}")
+    if unsafe := [name for name in manifest.files if Path(name).name != name]:
+        raise BundleError(f"bundle: {file} names the file {unsafe[0]!r}, allowed are names without folders")
+    return manifest
+
+
+def check_close(what: str, wanted: FloatArray, found: FloatArray) -> None:
+    """Raises BundleError, naming the value that is furthest off, unless all are within `TOLERANCE`."""
+    if wanted.shape != found.shape:
+        raise BundleError(f"{what}: found shape {found.shape}, expected {wanted.shape}")
+    off = np.abs(found - wanted) - TOLERANCE * np.abs(wanted)
+    if wanted.size and not off.max() <= TOLERANCE:  # written so that NaN, which compares false, fails
+        worst = np.unravel_index(int(np.argmax(np.nan_to_num(off, nan=np.inf))), off.shape)
+        place = [int(index) for index in worst]
+        raise BundleError(f"{what}{place}: found {found[worst]:.8g}, expected {wanted[worst]:.8g}")
+
+
+def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4  # errors come back as exceptions; ours are one line
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _contents(path: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """A bundle's manifest and all its files, by name, if they are what was written."""
+    manifest = load_manifest(path)
+    contents = {MANIFEST: _read(path / MANIFEST)}
+    for name, entry in manifest.files.items():
+        contents[name] = _read(path / name)
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != entry.sha256:
+            raise BundleError(f"bundle: {path / name} has sha256 {found}, expected {entry.sha256}")
+    if GRAPH not in contents:
+        raise BundleError(f"bundle: {path / MANIFEST} names no {GRAPH}")
+    return manifest, contents
+
+
+def _install(path: Path, contents: Mapping[str, bytes]) -> Path:
+    """Writes files aside and moves their folder into place, where an older bundle may be."""
+    path = path.absolute()
+    aside: Path | None = None
+    try:
+        if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
+            raise BundleError(f"bundle: {path} exists and is not a bundle, allowed is a new path or an older bundle")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        aside.chmod(0o755)  # mkdtemp's folders are private; a bundle is read by others
+        for name, content in contents.items():
+            _write(aside / name, content)
+        _move(aside, path)
+    except OSError as error:
+        raise BundleError(f"bundle: cannot write {path} ({error.strerror or error})") from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    return path
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"bundle: cannot read {file} ({error.strerror or error})") from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Writes a file through to the disk, so that a full one is noticed before the bundle is moved into place."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _move(source: Path, target: Path) -> None:
+    """Puts a folder in the place of another, which comes back if that fails."""
+    if not target.exists():
+        source.replace(target)
+        return
+    former = source.with_name(source.name + ".former")
+    target.replace(former)
+    try:
+        source.replace(target)
+    except OSError:
+        former.replace(target)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

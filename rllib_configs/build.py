@@ -1,0 +1,69 @@
+"""Turns a checked configuration into RLlib's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from algorithms.ppo import PPOConfig
+from curriculum.callback import CurriculumCallback
+from rllib_configs.schema import ExperimentConfig
+from rllib_configs.stages import load_stages
+
+MakeCallback = Callable[[], RLlibCallback]
+
+
+def build_algorithm_config(config: ExperimentConfig, callbacks: Sequence[MakeCallback] = ()) -> PPOConfig:
+    """The algorithm configuration of an experiment.
+
+    Args:
+        config: The experiment.
+        callbacks: Called in order after the curriculum's callback, which comes first.
+
+    Returns:
+        A configuration that `build_algo` or Tune takes.
+
+    Raises:
+        ConfigError: If the curriculum does not fit.
+    """
+    ppo, runners = config.ppo, config.runners
+    curriculum = load_stages(config)
+    makers: list[Any] = [partial(CurriculumCallback, curriculum)] if curriculum is not None else []
+    algorithm = PPOConfig()
+    algorithm.environment(env=config.domain, env_config=config.env_config().model_dump())
+    algorithm.env_runners(
+        num_env_runners=runners.num_env_runners,
+        num_envs_per_env_runner=runners.worlds,
+        rollout_fragment_length=runners.rollout_length,
+    )
+    algorithm.batched(
+        task=None if curriculum is not None else config.typed_task().model_dump(),
+        policies=config.policies,
+        network=config.network.model_dump(),
+    )
+    algorithm.training(
+        lr=ppo.lr,
+        gamma=ppo.gamma,
+        lambda_=ppo.gae_lambda,
+        clip_param=ppo.clip,
+        vf_clip_param=math.inf if ppo.value_clip is None else ppo.value_clip,
+        vf_loss_coeff=ppo.value_weight,
+        entropy_coeff=ppo.entropy_weight,
+        use_kl_loss=ppo.kl_weight > 0,
+        kl_coeff=ppo.kl_weight,
+        kl_target=ppo.kl_target,
+        num_epochs=ppo.epochs,
+        minibatch_size=ppo.minibatch,
+        grad_clip=ppo.grad_clip,
+    )
+    algorithm.debugging(seed=config.seed)
+    algorithm.fault_tolerance(
+        restart_failed_env_runners=True,
+        delay_between_env_runner_restarts_s=config.resources.restart_delay,
+    )
+    algorithm.callbacks([*makers, *callbacks])
+    return algorithm

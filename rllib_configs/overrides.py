@@ -1,0 +1,201 @@
+"""Layers a configuration: the YAML it extends, a user's file, and `--set key.path=value`, checked as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from envs.registry import domain_names, get_domain
+from rllib_configs.errors import ConfigError, describe, one_line, shorten, submodel, unknown_key
+from rllib_configs.schema import ExperimentConfig
+
+FOLDER = Path(__file__).parent
+FALLBACK = "base_{algorithm}"
+"""What a user's own domain starts from."""
+
+
+def load(
+    domain: str,
+    algorithm: str = "ppo",
+    *,
+    file: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> ExperimentConfig:
+    """Reads the configuration of an experiment.
+
+    Args:
+        domain: A built-in domain, or `package.module:attribute`.
+        algorithm: Which of the domain's YAML files is meant.
+        file: A user's own YAML, in place of the domain's; it may extend that one.
+        overrides: `key.path=value` each, the value as YAML; later ones win.
+        values: Values by dotted path, applied after `overrides`.
+
+    Raises:
+        ConfigError: If a file, key or value is not allowed; one line a mistake.
+    """
+    check_domain(domain)
+    if file is None:
+        built_in = FOLDER / f"{domain}_{algorithm}.yaml"
+        file = built_in if built_in.is_file() else FOLDER / f"{FALLBACK.format(algorithm=algorithm)}.yaml"
+    tree = read_layers(file)
+    set_value(tree, "domain", domain)
+    for text in overrides:
+        set_value(tree, *parse(text))
+    for path, value in (values or {}).items():
+        set_value(tree, path, value)
+    return validate(tree)
+
+
+def check_domain(name: str) -> None:
+    """Raises ConfigError unless there is such a domain."""
+    try:
+        get_domain(name)
+    except ValueError as error:
+        if ":" not in name:
+            raise ConfigError(unknown_name("domain", name, domain_names())) from error
+        raise ConfigError(one_line(error)) from error
+
+
+def unknown_name(what: str, given: str, allowed: Iterable[str]) -> str:
+    """The line for a name that does not exist."""
+    return unknown_key(given, allowed).replace(f"{given}: no such key", f"{what}: got {given!r}", 1)
+
+
+def validate(tree: Mapping[str, Any]) -> ExperimentConfig:
+    """Checks a complete tree of values.
+
+    Raises:
+        ConfigError: With one line a mistake.
+    """
+    try:
+        return ExperimentConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(describe(error, ExperimentConfig))) from error
+
+
+def read_layers(file: str | Path) -> dict[str, Any]:
+    """Reads a YAML file on top of the one it names under `extends`, if any: a name beside this file, or a path.
+
+    Raises:
+        ConfigError: If a file is missing, is no YAML, is no mapping, or extends itself.
+    """
+    layers: list[dict[str, Any]] = []
+    seen: list[Path] = []
+    path: Path | None = Path(file)
+    while path is not None:
+        path = path.resolve()
+        if path in seen:
+            raise ConfigError(f"extends: got {path}, which extends itself")
+        seen.append(path)
+        layers.append(read_yaml(path))
+        parent = layers[-1].pop("extends", None)
+        path = None if parent is None else _find(str(parent), path.parent)
+    tree: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merge(tree, layer)
+    return tree
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads one YAML mapping.
+
+    Raises:
+        ConfigError: If it cannot be read, or is no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML ({one_line(error)})") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{path}: got {shorten(content)}, allowed is a mapping of settings")
+    return content
+
+
+def merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Lays `layer` over `tree`, mapping by mapping; anything else replaces what was there."""
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            merge(tree[key], value)
+        else:
+            tree[key] = deepcopy(dict(value) if isinstance(value, Mapping) else value)
+
+
+def parse(text: str) -> tuple[str, Any]:
+    """Splits `key.path=value`; the value is YAML, and also `1e-3`, which YAML 1.1 takes for text, is a number.
+
+    Raises:
+        ConfigError: If there is no `=`, no key, or the value is no YAML.
+    """
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise ConfigError(f"--set: got {text!r}, allowed is key.path=value, such as ppo.lr=0.001")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: got {value!r}, which is not a YAML value ({one_line(error)})") from error
+    if isinstance(parsed, str):
+        try:
+            parsed = float(parsed)
+        except ValueError:
+            parsed = parsed.strip()
+    return path, parsed
+
+
+def set_value(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Sets one value by its dotted path, which must exist in the schema.
+
+    Raises:
+        ConfigError: If there is no such key.
+    """
+    check_path(path, str(tree.get("domain", "")))
+    *parents, last = path.split(".")
+    node = tree
+    for name in parents:
+        if not isinstance(node.get(name), dict):
+            node[name] = {}
+        node = node[name]
+    if isinstance(value, Mapping) and isinstance(node.get(last), dict):
+        merge(node[last], value)
+    else:
+        node[last] = value
+
+
+def check_path(path: str, domain: str) -> None:
+    """Raises ConfigError, with the keys that exist, unless the schema has this dotted path."""
+    model: type[BaseModel] | None = ExperimentConfig
+    names = path.split(".")
+    for depth, name in enumerate(names):
+        if model is None:
+            parent = ".".join(names[:depth])
+            raise ConfigError(f"{path}: no such key; {parent} is a single value, set as {parent}=…")
+        if name not in model.model_fields:
+            raise ConfigError(unknown_key(".".join(names[: depth + 1]), model.model_fields))
+        model = _below(model, name, domain)
+
+
+def _below(model: type[BaseModel], name: str, domain: str) -> type[BaseModel] | None:
+    """The model under a key; for `env` and `task`, the domain's."""
+    if model is ExperimentConfig and name in ("env", "task"):
+        found = get_domain(domain)
+        return found.config_type if name == "env" else found.task_type
+    return submodel(model, name)
+
+
+def _find(name: str, beside: Path) -> Path:
+    """The file meant by `extends`: a path, or a name beside the file or among the built-in ones."""
+    given = Path(name)
+    candidates = [given] if given.is_absolute() else [beside / given, beside / f"{name}.yaml", FOLDER / f"{name}.yaml"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.stem for path in FOLDER.glob("*_*.yaml") if not path.stem.endswith("_sweep"))
+    raise ConfigError(f"extends: got {name!r}, allowed is the path of a YAML file or one of {', '.join(known)}")

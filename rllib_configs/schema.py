@@ -1,0 +1,173 @@
+"""Everything that can be set about an experiment, with its meaning, unit and bounds.
+
+No field has a default here: the YAML files beside this one are the only source of those.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from algorithms.networks.config import NetworkConfig
+from envs.base import EnvConfig, Task
+from envs.registry import Domain, get_domain
+from rllib_configs.errors import describe
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: no unknown keys, no changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Runners(Section):
+    """Who samples, and how much at a time."""
+
+    num_env_runners: int = Field(ge=0, description="Remote sampling processes; 0: the main process samples itself.")
+    worlds: Count = Field(description="Worlds that each sampling process steps together.")
+    rollout_length: Count = Field(description="Steps a world takes between two updates.")
+
+
+class PPOSettings(Section):
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347)."""
+
+    lr: Positive = Field(description="Learning rate of Adam.")
+    gamma: Share = Field(description="Discount of the next step's value.")
+    gae_lambda: Share = Field(description="Lambda of generalised advantage estimation: 0 one step, 1 the whole return.")
+    clip: Positive = Field(description="How far a probability ratio may move from 1 before its gradient is cut.")
+    value_clip: Positive | None = Field(
+        description="Bound of a value's squared error [squared reward]; null: none. Too low and the critic stops "
+        "learning."
+    )
+    value_weight: NonNegative = Field(description="Weight of the critic's loss.")
+    entropy_weight: NonNegative = Field(description="Weight of the policy's entropy: higher explores more.")
+    kl_weight: NonNegative = Field(description="First weight of the penalty on the policy's change; 0: no penalty.")
+    kl_target: Positive = Field(
+        description="Change of the policy an update that the penalty's weight adapts to [nats]."
+    )
+    epochs: Count = Field(description="Passes over each rollout.")
+    minibatch: Count = Field(description="Agent-steps in a gradient step.")
+    grad_clip: Positive | None = Field(description="Largest norm of a gradient; null: any.")
+
+
+class Stop(Section):
+    """When training ends: at whatever comes first."""
+
+    agent_steps: Count | None = Field(description="Agent-steps sampled in all; null: any number.")
+    episodes: Count | None = Field(description="Episodes finished, over all worlds; null: any number.")
+    iterations: Count | None = Field(description="Training iterations; null: any number.")
+    minutes: Positive | None = Field(description="Time spent in training [minutes], resumed runs included; null: any.")
+    curriculum_done: bool = Field(description="Whether passing the curriculum's last stage ends training.")
+    patience: Count | None = Field(
+        description="Episodes, over all worlds, without a better evaluation score after which training ends; null: "
+        "never."
+    )
+    improvement: NonNegative = Field(description="How much higher a score must be to count as better [score].")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        bounds = ("agent_steps", "episodes", "iterations", "minutes")
+        if all(getattr(self, name) is None for name in bounds):
+            raise ValueError(f"got no bound on training, at least one of {', '.join(bounds)} is required")
+        return self
+
+
+class Evaluation(Section):
+    """How the learner is measured: on fixed tasks and held-out seeds, never following the curriculum."""
+
+    interval: int = Field(ge=0, description="Training iterations between evaluations during training; 0: none.")
+    episodes: Annotated[int, Field(ge=2)] = Field(description="Episodes on each stage in such an evaluation.")
+    suite: str | None = Field(
+        description="What is examined after training: a suite by name or path of its YAML; null: the domain's, or "
+        "held-out seeds of what was trained on where it has none."
+    )
+    final_episodes: Annotated[int, Field(ge=2)] | None = Field(
+        description="Most episodes of each of its scenarios; null: as many as the suite says."
+    )
+
+
+class Checkpoints(Section):
+    """What is kept on disk so that a killed run can go on."""
+
+    interval: Count = Field(description="Training iterations between checkpoints.")
+    keep: Count = Field(description="Checkpoints kept: the best by score, and the newest always.")
+
+
+class Tracking(Section):
+    """Where runs and models are written down."""
+
+    enabled: bool = Field(description="Whether runs are tracked in MLflow and the best model is registered there.")
+    uri: str = Field(min_length=1, description="MLflow tracking URI: a SQLite file on one host, a server on a cluster.")
+    model: str | None = Field(description="Name in the model registry; null: the domain's name.")
+
+
+class Resources(Section):
+    """What the run takes of the machine."""
+
+    cpus: Count | None = Field(description="CPUs a local Ray may use; null: all there are. Ignored on a cluster.")
+    max_failures: int = Field(ge=-1, description="Times a crashed trial is restarted from its checkpoint; -1: always.")
+    restart_delay: NonNegative = Field(description="Wait before a dead sampling process is restarted [s].")
+    results: str = Field(min_length=1, description="Folder in which every experiment has a folder of its own.")
+
+
+class ExperimentConfig(Section):
+    """One experiment, complete."""
+
+    domain: str = Field(description="What is learned: a built-in domain, or package.module:attribute.")
+    algorithm: Literal["ppo"] = Field(description="How it is learned.")
+    seed: int = Field(ge=0, description="Seed of everything random: worlds, weights, actions, minibatches.")
+    env: dict[str, Any] = Field(description="The domain's own settings; `entrepot envs` lists them.")
+    task: dict[str, Any] | None = Field(
+        description="The task played throughout, where there is no curriculum; null: the domain's default."
+    )
+    curriculum: str | None = Field(description="A curriculum by name or path of its YAML; null: one task throughout.")
+    policies: Literal["shared", "per_role", "per_agent"] = Field(description="Who shares a network.")
+    runners: Runners
+    network: NetworkConfig = Field(description="The network of each policy.")
+    ppo: PPOSettings
+    stop: Stop
+    evaluation: Evaluation
+    checkpoint: Checkpoints
+    tracking: Tracking
+    resources: Resources
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        domain = get_domain(self.domain)
+        lines: list[str] = []
+        for key, model, values in (("env", domain.config_type, self.env), ("task", domain.task_type, self.task)):
+            try:
+                model.model_validate(values or {})
+            except ValidationError as error:
+                lines += describe(error, model, key)
+        if self.task is not None and self.curriculum is not None:
+            lines.append(
+                f"task: got one beside curriculum {self.curriculum!r}, allowed is one of the two; for the task alone "
+                "set curriculum=null"
+            )
+        if lines:
+            raise ValueError("\n".join(lines))
+        return self
+
+    def get_domain(self) -> Domain:
+        """The domain."""
+        return get_domain(self.domain)
+
+    def env_config(self) -> EnvConfig:
+        """The domain's own settings, typed."""
+        return self.get_domain().config_type.model_validate(self.env)
+
+    def typed_task(self) -> Task:
+        """The task played where there is no curriculum, typed."""
+        return self.get_domain().task_type.model_validate(self.task or {})
+
+    @property
+    def model_name(self) -> str:
+        """Name in the model registry."""
+        return self.tracking.model or self.domain.rpartition(":")[2]

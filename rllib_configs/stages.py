@@ -1,0 +1,62 @@
+"""The stages an experiment trains on: its curriculum, or its one task; checked against its env beforehand."""
+
+from __future__ import annotations
+
+import re
+
+from curriculum.config import Curriculum, Stage, load_curriculum
+from envs.registry import get_domain
+from rllib_configs.errors import ConfigError, one_line
+from rllib_configs.schema import ExperimentConfig
+
+
+def load_stages(config: ExperimentConfig) -> Curriculum | None:
+    """The curriculum an experiment names, None if it has none.
+
+    Raises:
+        ConfigError: If it cannot be read, is another domain's, or a stage does not fit the env.
+    """
+    if config.curriculum is None:
+        return None
+    try:
+        curriculum = load_curriculum(config.curriculum)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if curriculum.domain != config.domain:
+        raise ConfigError(
+            f"curriculum: got {config.curriculum!r}, which is for {curriculum.domain!r}, "
+            f"allowed is one for {config.domain!r}"
+        )
+    check_stages(config, curriculum)
+    return curriculum
+
+
+def stages_of(config: ExperimentConfig) -> Curriculum:
+    """What an experiment trains on, as stages: its curriculum, or one stage that is never passed.
+
+    Raises:
+        ConfigError: As `load_stages`.
+    """
+    curriculum = load_stages(config)
+    if curriculum is None:
+        task = config.typed_task()
+        name = re.sub(r"[^a-z0-9_]", "_", task.name.lower())
+        stage = Stage(name=name, title=task.name, task=task, promote_at=1e9)
+        curriculum = Curriculum(domain=config.domain, stages=(stage,))
+        check_stages(config, curriculum)
+    return curriculum
+
+
+def check_stages(config: ExperimentConfig, curriculum: Curriculum) -> None:
+    """Raises ConfigError unless the env, as configured, holds every stage."""
+    domain = get_domain(config.domain)
+    try:
+        env = domain.env(config.env_config(), 1, task=curriculum.stages[0].task)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"env: {one_line(error)}") from error
+    for stage in curriculum.stages:
+        try:
+            env.check_task(stage.task)
+        except ValueError as error:
+            where = "task" if config.curriculum is None else f"curriculum {config.curriculum}: stage {stage.name}"
+            raise ConfigError(f"{where}: {one_line(error)}") from error

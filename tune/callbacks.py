@@ -1,0 +1,66 @@
+"""Tune callbacks that write the history and tell listeners what happens. Tune pickles them: they hold plain values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from tune import figures, history
+from tune.events import Event, EventKind, publish
+
+
+class EventCallback(Callback):
+    """Publishes what happens to every trial, and keeps each trial's history.
+
+    Args:
+        experiment: Name of the experiment.
+        folder: Its folder; trial `t`'s history goes to `folder/t` where there are several, else to `folder`.
+        single: Whether there is one trial only.
+    """
+
+    def __init__(self, experiment: str, folder: Path, *, single: bool = True) -> None:
+        self.experiment, self.folder, self.single = experiment, folder, single
+        self._stages: dict[str, Any] = {}
+
+    def history_folder(self, trial: str) -> Path:
+        """Where a trial's history goes."""
+        return self.folder if self.single else self.folder / trial
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Publishes `STARTED`."""
+        self._publish(EventKind.STARTED, trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Publishes `PROGRESS`, and `STAGE` and `EVALUATED` where that happened."""
+        row = figures.pick(result)
+        history.append(self.history_folder(trial.trial_id), row)
+        self._publish(EventKind.PROGRESS, trial, row)
+        if figures.evaluated(row):
+            self._publish(EventKind.EVALUATED, trial, row)
+        stage = row.get(figures.STAGE)
+        if self._stages.get(trial.trial_id, stage) != stage:
+            self._publish(EventKind.STAGE, trial, row)
+        self._stages[trial.trial_id] = stage
+
+    def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
+        """Publishes `CHECKPOINT`."""
+        self._publish(EventKind.CHECKPOINT, trial, {"path": checkpoint.path})
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Publishes `RECOVERING`."""
+        self._publish(EventKind.RECOVERING, trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Publishes `TRAINED`."""
+        self._publish(EventKind.TRAINED, trial, figures.pick(trial.last_result))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Publishes `FAILED`."""
+        self._publish(EventKind.FAILED, trial)
+
+    def _publish(self, kind: EventKind, trial: Any, row: dict[str, Any] | None = None) -> None:
+        publish(Event(kind, self.experiment, trial.trial_id, dict(row or {})))

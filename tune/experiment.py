@@ -1,0 +1,205 @@
+"""One training run under Tune: started, checkpointed, restarted after a crash, and resumed after a kill."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rllib_configs.errors import one_line
+from rllib_configs.schema import ExperimentConfig
+from rllib_configs.stages import stages_of
+from tune import figures, history, paths
+from tune.events import Event, EventKind, Listener, listening, publish
+from tune.files import ready_folder
+from tune.launch import check_resources, hush, local_cpus, ray_for
+
+SNAPSHOT_EVERY = "5"
+"""Seconds between Tune's own snapshots of where a run is; what happened since the last is repeated on resuming."""
+
+
+class TrainingError(RuntimeError):
+    """Training failed for good; its text is one line, and its cause the worker's own error."""
+
+
+class InterruptedTrainingError(TrainingError):
+    """Training was stopped from outside before it was done; it can be resumed."""
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """What a training run left behind.
+
+    Attributes:
+        name: Name of the experiment.
+        folder: Its folder.
+        config: Its configuration.
+        checkpoint: The checkpoint with the best evaluation score; the newest where there was no evaluation.
+        last_checkpoint: The newest checkpoint.
+        figures: The flat figures of the last iteration (`tune.figures`).
+        best: The flat figures of the iteration that `checkpoint` was taken in.
+        history: The flat figures of every iteration.
+        stopped_by: Why training ended, in words.
+    """
+
+    name: str
+    folder: Path
+    config: ExperimentConfig
+    checkpoint: Path
+    last_checkpoint: Path
+    figures: dict[str, Any]
+    best: dict[str, Any]
+    history: list[dict[str, Any]] = field(repr=False)
+    stopped_by: str
+
+
+def train(
+    config: ExperimentConfig,
+    *,
+    name: str | None = None,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> ExperimentResult:
+    """Trains until a bound of `config.stop` is reached.
+
+    Args:
+        config: The experiment.
+        name: Name of the experiment and of its folder in `resources.results`; made up if None.
+        resume: Go on with the experiment of that name (the domain's latest if None) where its last checkpoint is; its
+            own configuration then counts, and `config` only says where results lie.
+        listeners: Told what happens.
+
+    Returns:
+        What it left behind.
+
+    Raises:
+        ConfigError: If a name, a curriculum or the resources are not what they may be.
+        FolderError: If results cannot be written.
+        TrainingError: If training failed more often than `resources.max_failures`.
+    """
+    config = paths.absolute(config)
+    results = ready_folder(Path(config.resources.results))
+    if resume:
+        folder = paths.find_folder(results, name, config.domain)
+        config = paths.load_config(folder)
+    else:
+        folder = paths.new_folder(config, name or paths.new_name(config))
+    stages_of(config)
+    if not os.environ.get("RAY_ADDRESS"):
+        check_resources(config, config.resources.cpus or local_cpus())
+    if not resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths.save_config(folder, config)
+    with listening(folder.name, *listeners), ray_for(config):
+        publish(Event(EventKind.STARTED, folder.name))
+        grid = _tuner(config, folder).fit()
+    return _result(config, folder, grid)
+
+
+def _tuner(config: ExperimentConfig, folder: Path) -> Any:
+    """Tune's description of the run, restored from its last snapshot if there is one."""
+    hush()
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SNAPSHOT_EVERY)
+    from ray.tune import Tuner
+
+    from tune.trainable import ExperimentTrainable
+
+    if Tuner.can_restore(str(folder)):
+        return Tuner.restore(str(folder), ExperimentTrainable, resume_errored=True)
+    return Tuner(
+        ExperimentTrainable,
+        param_space={"experiment": config.model_dump(mode="json")},
+        tune_config=tune_config(),
+        run_config=run_config(config, folder),
+    )
+
+
+def tune_config(**options: Any) -> Any:
+    """Tune's settings that trials and folders are named by."""
+    from ray.tune import TuneConfig
+
+    return TuneConfig(trial_name_creator=_trial_name, trial_dirname_creator=_trial_name, **options)
+
+
+def _trial_name(trial: Any) -> str:
+    """Folder of a trial: its id alone."""
+    return f"trial_{trial.trial_id}"
+
+
+def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = None) -> Any:
+    """Tune's settings of checkpoints, failures, bounds and callbacks.
+
+    Args:
+        config: The experiment.
+        folder: Its folder.
+        parent: Name of the MLflow run above all trials', for sweeps.
+    """
+    from ray.tune import CheckpointConfig, FailureConfig, RunConfig
+
+    from tune.callbacks import EventCallback
+    from tune.stopping import Bounds
+    from tune.suites import yardsticks_of
+    from tune.tracking import TrackingCallback
+
+    callbacks: list[Any] = [EventCallback(folder.name, folder, single=parent is None)]
+    if config.tracking.enabled:
+        params = config.model_dump(mode="json")
+        callbacks.append(TrackingCallback(config.tracking.uri, folder.name, folder, params, parent))
+    scored = config.evaluation.interval > 0 and yardsticks_of(config.domain) is not None
+    return RunConfig(
+        name=folder.name,
+        storage_path=str(folder.parent),
+        stop=Bounds(config.stop),
+        callbacks=callbacks,
+        failure_config=FailureConfig(max_failures=config.resources.max_failures),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=config.checkpoint.keep,
+            checkpoint_frequency=config.checkpoint.interval,
+            checkpoint_at_end=True,
+            checkpoint_score_attribute=figures.CHECKPOINT_SCORE if scored else None,
+            checkpoint_score_order="max",
+        ),
+        verbose=0,
+    )
+
+
+def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResult:
+    """Reads what Tune left behind."""
+    (result,) = list(grid)
+    resumable = f"it can be resumed: --experiment {folder.name} --resume"
+    if result.error is not None:
+        raise TrainingError(f"training failed: {cause_of(result.error)}; {resumable}") from result.error
+    row = figures.pick(result.metrics or {})
+    reason = figures.reason_to_stop(row, config.stop)
+    if reason is None or result.checkpoint is None:
+        raise InterruptedTrainingError(
+            f"training was interrupted after {row.get(figures.ITERATION, 0)} iterations; {resumable}"
+        )
+    newest = Path(result.checkpoint.path)
+    scored = [(m[figures.CHECKPOINT_SCORE], c, m) for c, m in result.best_checkpoints if figures.CHECKPOINT_SCORE in m]
+    best, metrics = newest, result.metrics
+    if scored:
+        _, checkpoint, metrics = max(scored, key=lambda entry: entry[0])
+        best = Path(checkpoint.path)
+    return ExperimentResult(
+        name=folder.name,
+        folder=folder,
+        config=config,
+        checkpoint=best,
+        last_checkpoint=newest,
+        figures=row,
+        best=figures.pick(metrics),
+        history=history.read(folder),
+        stopped_by=reason,
+    )
+
+
+def cause_of(error: BaseException) -> str:
+    """The worker's own error in one line, out of the traces that Ray and Tune wrap it in."""
+    cause = getattr(error, "cause", None) or error.__cause__
+    if isinstance(cause, BaseException):
+        return cause_of(cause)
+    lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
+    return one_line(ValueError(lines[-1] if lines else str(error) or type(error).__name__))

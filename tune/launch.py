@@ -1,0 +1,129 @@
+"""Starts Ray quietly, or joins the cluster there is, and refuses what could never be scheduled."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rllib_configs.errors import ConfigError, one_line
+from rllib_configs.schema import ExperimentConfig
+from tune.runtime import runtime_env
+
+QUIET = {
+    "PYTHONWARNINGS": "ignore",
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own tables would fight with ours
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # history.jsonl and MLflow hold what its CSV and JSON files would
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial has no score before its first evaluation
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""Variables that hush Ray, and Tune's duplicate outputs; what the user has set is left alone."""
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""On busy cores two threads a process make an update many times slower."""
+
+NOISY = ("ray", "ray.tune", "ray.rllib", "ray.train", "ray.data", "ray._private", "mlflow", "alembic", "optuna")
+
+
+def hush() -> None:
+    """Quiets Ray, Tune, RLlib, MLflow and warnings in this process and those it starts; errors still come through."""
+    for name, value in {**QUIET, **ONE_THREAD}.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore")
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told in one line, by us
+
+
+def local_cpus() -> int:
+    """CPUs this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def needed_cpus(config: ExperimentConfig) -> int:
+    """CPUs that one trial asks Ray for: its main process, and one a remote runner."""
+    return 1 + config.runners.num_env_runners
+
+
+def check_resources(config: ExperimentConfig, available: float, *, cluster: bool = False) -> None:
+    """Refuses a trial that could never start: Tune would wait for its CPUs for ever.
+
+    Args:
+        config: The experiment.
+        available: CPUs there are.
+        cluster: Whether they are a cluster's.
+
+    Raises:
+        ConfigError: If the trial asks for more.
+    """
+    needed = needed_cpus(config)
+    if needed > available:
+        where = "the cluster has" if cluster else "this run may use"
+        raise ConfigError(
+            f"runners.num_env_runners: got {config.runners.num_env_runners}, which needs {needed} CPUs with the main "
+            f"process, but {where} {available:g}; allowed is 0 to {max(0, int(available) - 1)}"
+        )
+
+
+@contextmanager
+def ray_for(config: ExperimentConfig) -> Iterator[None]:
+    """Ray for an experiment.
+
+    It is the one already started here, the cluster that `RAY_ADDRESS` or `ray start` names, or a local one that ends
+    with the context.
+
+    Raises:
+        ConfigError: If the trial could never be scheduled, or the cluster cannot be reached.
+    """
+    hush()
+    import ray
+
+    if ray.is_initialized():
+        check_resources(config, ray.cluster_resources().get("CPU", 0.0), cluster=True)
+        yield
+        return
+    modules = [config.domain] if ":" in config.domain else []
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        options["runtime_env"] = runtime_env(*modules)
+    except ValueError as error:
+        raise ConfigError(one_line(error)) from error
+    cpus = config.resources.cpus or local_cpus()
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    if not joined:
+        check_resources(config, cpus)
+    try:
+        joined = _start(ray, options, None if joined else cpus)
+    except ConnectionError as error:
+        raise ConfigError(f"RAY_ADDRESS: got {os.environ.get('RAY_ADDRESS')!r}, no cluster answers there") from error
+    try:
+        hush()  # ray.init sets its loggers anew
+        check_resources(config, ray.cluster_resources().get("CPU", 0.0), cluster=joined)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(ray: Any, options: dict[str, Any], cpus: int | None) -> bool:
+    """Starts a local Ray with `cpus`, or joins a cluster; returns whether it is a cluster."""
+    if cpus is not None:
+        try:
+            ray.init(num_cpus=cpus, include_dashboard=False, **options)
+            return False
+        except ValueError as error:
+            if "existing cluster" not in str(error):  # `ray start` ran on this machine: Ray joins that one
+                raise
+    ray.init(**options)
+    return True

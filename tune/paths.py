@@ -1,0 +1,106 @@
+"""Where an experiment's files lie, and every path made absolute before trials start in folders of their own."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+
+from rllib_configs.errors import ConfigError
+from rllib_configs.overrides import read_yaml, unknown_name, validate
+from rllib_configs.schema import ExperimentConfig
+from tune.files import write_text
+from tune.tracking_uri import absolute_uri
+
+CONFIG = "config.yaml"
+FINISHED = "finished.json"
+BUNDLE = "bundle"
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
+RANKING = "ranking.json"
+
+
+def absolute(config: ExperimentConfig) -> ExperimentConfig:
+    """The same configuration with every path in it absolute."""
+    results = str(Path(config.resources.results).expanduser().absolute())
+    return config.model_copy(
+        update={
+            "curriculum": _path(config.curriculum),
+            "evaluation": config.evaluation.model_copy(update={"suite": _path(config.evaluation.suite)}),
+            "env": {key: _path(value) if isinstance(value, str) else value for key, value in config.env.items()},
+            "tracking": config.tracking.model_copy(update={"uri": absolute_uri(config.tracking.uri)}),
+            "resources": config.resources.model_copy(update={"results": results}),
+        }
+    )
+
+
+def _path(value: str | None) -> str | None:
+    """The value, absolute if it is the path of a file there is."""
+    if value is not None and Path(value).suffix and Path(value).expanduser().is_file():
+        return str(Path(value).expanduser().absolute())
+    return value
+
+
+def check_name(name: str) -> str:
+    """An experiment's name, which becomes a folder's.
+
+    Raises:
+        ConfigError: If it is not one.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigError(f"experiment: got {name!r}, allowed are up to 100 letters, digits, dots, dashes, underscores")
+    return name
+
+
+def new_name(config: ExperimentConfig) -> str:
+    """A name for an experiment that got none: its domain and the time."""
+    domain = re.sub(r"\W", "_", config.domain.rpartition(":")[2]) or "experiment"
+    return f"{domain}_{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def new_folder(config: ExperimentConfig, name: str) -> Path:
+    """The folder of a new experiment, not made yet.
+
+    Raises:
+        ConfigError: If there is one of that name already.
+    """
+    folder = Path(config.resources.results) / check_name(name)
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(
+            f"experiment: got {name!r}, which exists in {folder.parent}; choose another name, or --resume"
+        )
+    return folder
+
+
+def find_folder(results: Path, name: str | None, domain: str) -> Path:
+    """The folder of an experiment that exists: of the given name, or the domain's latest.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    found = sorted(results.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)
+    if name is not None:
+        folder = results / check_name(name)
+        if not (folder / CONFIG).is_file():
+            raise ConfigError(unknown_name("experiment", name, [path.parent.name for path in found]))
+        return folder
+    for path in reversed(found):
+        if read_yaml(path).get("domain") == domain:
+            return path.parent
+    raise ConfigError(f"--resume: there is no experiment with {domain} in {results}")
+
+
+def save_config(folder: Path, config: ExperimentConfig) -> None:
+    """Writes the complete configuration down beside its results."""
+    write_text(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120))
+
+
+def load_config(folder: Path) -> ExperimentConfig:
+    """Reads what `save_config` wrote.
+
+    Raises:
+        ConfigError: If it is not there or no longer valid.
+    """
+    return validate(read_yaml(folder / CONFIG))

@@ -1,0 +1,62 @@
+"""The callback inside the algorithm that writes the flat figures of `tune.figures` into every result."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.utils.metrics import NUM_AGENT_STEPS_SAMPLED_LIFETIME
+from ray.tune.result import SHOULD_CHECKPOINT
+
+from tune import figures
+from tune.figures import Best
+
+
+class FiguresCallback(RLlibCallback):
+    """Counts, rates and scores of an iteration; comes after the curriculum's and the evaluation's callbacks.
+
+    Its count is saved with the checkpoint, so a restored run goes on counting where it was.
+
+    Args:
+        improvement: How much higher a score must be to count as better.
+
+    Attributes:
+        episodes: Episodes finished in all.
+        best: The best evaluation score.
+    """
+
+    def __init__(self, improvement: float = 0.0) -> None:
+        super().__init__()
+        self.episodes = 0
+        self.best = Best(improvement)
+
+    def on_train_result(
+        self, *, algorithm: Any, metrics_logger: Any = None, result: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Adds the figures, and asks for a checkpoint where the evaluation was the best so far."""
+        finished = algorithm.finished_episodes
+        self.episodes += len(finished)
+        if figures.evaluated(result):
+            score = float(result[figures.EVAL])
+            result[figures.CHECKPOINT_SCORE] = score
+            result[SHOULD_CHECKPOINT] = self.best.record(score, self.episodes)
+        report: dict[str, Any] = {
+            figures.AGENT_STEPS: result[NUM_AGENT_STEPS_SAMPLED_LIFETIME],
+            figures.RATE: result["agent_steps_per_s"],
+            figures.EPISODES: self.episodes,
+            figures.BEST: self.best.score,
+            figures.SINCE_BEST: self.episodes - self.best.at_episode,
+        }
+        if finished:
+            report[figures.RETURN] = sum(episode.mean_return for episode in finished) / len(finished)
+        result.update({name: value for name, value in report.items() if math.isfinite(value)})
+
+    def get_state(self) -> dict[str, Any]:
+        """The count and the best score, as plain values."""
+        return {"episodes": self.episodes, "best": self.best.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned."""
+        self.episodes = state["episodes"]
+        self.best.set_state(state["best"])

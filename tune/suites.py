@@ -1,0 +1,69 @@
+"""What an experiment's policies are examined on, during training and after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from curriculum.config import Curriculum
+from evaluation.suite import Scenario, Suite, Validation, load_suite
+from policies.heuristics import Baselines, baselines
+from rllib_configs.errors import ConfigError
+from rllib_configs.schema import ExperimentConfig
+from rllib_configs.stages import stages_of
+
+EPISODES = 256
+"""Episodes of each scenario, where the suite is made up from the stages."""
+
+
+def yardsticks_of(domain: str) -> Baselines | None:
+    """The domain's naive and informed policies; None for a user's own domain, which has no scores then."""
+    return None if ":" in domain else baselines(domain)
+
+
+def suite_of(config: ExperimentConfig) -> Suite:
+    """The suite that an experiment names, its domain's, or one made up of held-out seeds of its stages.
+
+    Raises:
+        ConfigError: If the suite cannot be read, or is another domain's.
+    """
+    stages = stages_of(config)
+    source = config.evaluation.suite
+    own = Path(__file__).parents[1] / "evaluation" / f"{config.domain}.yaml"
+    if source is None and not own.is_file():
+        suite = held_out(config.domain, stages)
+    else:
+        try:
+            suite = load_suite(source or config.domain)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    if suite.domain != config.domain:
+        raise ConfigError(
+            f"evaluation.suite: got {source!r}, which is for {suite.domain!r}, allowed is one for {config.domain!r}"
+        )
+    known = {stage.name for stage in stages.stages}
+    validation = Validation(
+        seed=suite.validation.seed,
+        episodes=config.evaluation.episodes,
+        stages=tuple(name for name in suite.validation.stages if name in known),
+    )
+    scenarios = suite.scenarios
+    if (most := config.evaluation.final_episodes) is not None:
+        scenarios = tuple(s.model_copy(update={"episodes": min(s.episodes, most)}) for s in scenarios)
+    return suite.model_copy(update={"validation": validation, "scenarios": scenarios})
+
+
+def held_out(domain: str, stages: Curriculum) -> Suite:
+    """A suite of every stage on seeds that training never uses."""
+    scenarios = tuple(
+        Scenario(
+            name=stage.name,
+            title=f"{stage.title}, held-out seeds",
+            kind="held_out",
+            description=stage.description,
+            stage=stage.name,
+            task=stage.task,
+            episodes=EPISODES,
+        )
+        for stage in stages.stages
+    )
+    return Suite(domain=domain, title=f"{domain}: held-out seeds", scenarios=scenarios)
