@@ -37,8 +37,8 @@ from envs.registry import get_domain
 if TYPE_CHECKING:
     from algorithms.policy import ModulePolicy
 
-ATTEMPTS = 5
-"""Times that all remote runners may be dead before a run gives up."""
+PROBE_PERIOD = 0.5
+"""Pause between looks whether dead runners are back [s]."""
 TASK_RESULTS = "tasks"
 """Key of the results by task."""
 
@@ -120,12 +120,14 @@ class BatchedAlgorithm(Algorithm):
         A runner that dies meanwhile is missing; if all do, they are brought back and asked again.
 
         Raises:
-            RuntimeError: If they keep dying.
+            RuntimeError: If none comes back within `env_runner_restore_timeout_s`.
             Exception: What a runner's env or network raised.
         """
         if not self.remote:
             return [self.env_runner.sample(round=self.rounds)]
-        for _ in range(ATTEMPTS):
+        patience = self.config.env_runner_restore_timeout_s
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
             results = self.env_runner_group.foreach_env_runner(
                 "sample_or_error",
                 kwargs={"round": self.rounds},
@@ -137,8 +139,9 @@ class BatchedAlgorithm(Algorithm):
                     raise result
             if results:
                 return sorted(results, key=lambda rollout: rollout.worker_index)
-            self.restore_env_runners(self.env_runner_group)
-        raise RuntimeError(f"env runners: all of them died {ATTEMPTS} times in a row; their logs say why")
+            if not self.restore_env_runners(self.env_runner_group):
+                time.sleep(PROBE_PERIOD)
+        raise RuntimeError(f"env runners: all of them died, and none came back in {patience:g} s; their logs say why")
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         """Brings dead runners up to date once RLlib has recreated them: weights, tasks, and worlds of their own."""

@@ -60,6 +60,7 @@ class BatchedConfig(AlgorithmConfig):
         self.sample_timeout_s = None
         self.restart_failed_env_runners = True
         self.delay_between_env_runner_restarts_s = 1.0
+        self.env_runner_restore_timeout_s = 300.0
         # Weights are sent by `BatchedAlgorithm`, which waits for them to arrive; there are no connectors to sync.
         self._dont_auto_sync_env_runner_states = True
         self.add_default_connectors_to_learner_pipeline = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
@@ -234,6 +235,10 @@ class PPOLearner(PPOTorchLearner):
         super().set_state(state)
         for module_id, value in state.get(KL_COEFFICIENTS, {}).items():
             self.curr_kl_coeffs_per_module[module_id].data.fill_(value)
+
+    def _set_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Restores the optimizers from a copy: torch would go on in the very arrays that it is given."""
+        super()._set_optimizer_state(copy.deepcopy(state))
 
     @classmethod
     def rl_module_required_apis(cls) -> list[type]:

@@ -251,11 +251,11 @@ class BatchedEnvRunner(EnvRunner):
     def set_worlds(self, state: Mapping[str, Any]) -> None:
         """Restores what `get_worlds` returned, in this or in another runner with as many worlds."""
         self.round, self._restarts = state["round"], state["restarts"]
-        self._observation = None
-        if state["tasks"]:
-            self.set_tasks(state["tasks"])
-        if self.env is not None and state["env"] is not None:
-            self.env.set_state(state["env"])
+        self._tasks = [dict(task) for task in state["tasks"]]
+        if state["env"] is None:  # it had not begun
+            self.make_env()
+        elif self.env is not None:
+            self.env.set_state(state["env"])  # the tasks of coming episodes included
             self._observation = self.env.observe()
 
     def _world_seed(self) -> int:

@@ -42,7 +42,7 @@ class CurriculumCallback(RLlibCallback):
         self,
         curriculum: Curriculum,
         *,
-        reference_episodes: int = 512,
+        reference_episodes: int = 128,
         reference_seed: int = 7_919,
         yardsticks: Baselines | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ def measure_references(
     env_config: EnvConfig | Mapping[str, Any] | None,
     tasks: Sequence[Task],
     *,
-    episodes: int = 512,
+    episodes: int = 128,
     seed: int = 7_919,
     yardsticks: Baselines | None = None,
 ) -> dict[str, Reference]:

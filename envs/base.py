@@ -412,7 +412,13 @@ class BatchedEnv(ABC):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned, in this or in another env of the same shape."""
+        """Restores what `get_state` returned, in this or in another env of the same shape.
+
+        Raises:
+            ValueError: If the state is of another number of worlds.
+        """
+        if len(state["tasks"]) != self.num_worlds:
+            raise ValueError(f"state: got {len(state['tasks'])} worlds, allowed are {self.num_worlds}")
         task_type = type(self.tasks[0])
         self.streams.set_state(state["streams"])
         self.tasks = [task_type.model_validate(task) for task in state["tasks"]]

@@ -13,7 +13,7 @@ from envs.base import BatchedEnv, EnvConfig
 from envs.registry import Domain, get_domain
 from evaluation.fit import FittedPolicy, same_spaces
 from evaluation.results import Comparison, PolicyResult, ScenarioResult
-from evaluation.statistics import Difference, Interval, mean_interval, paired_difference, score_interval
+from evaluation.statistics import Difference, Interval, mean_intervals, paired_difference, score_interval
 from evaluation.suite import Scenario, Suite
 from policies.base import Policy, RandomPolicy
 from policies.heuristics import Baselines, baselines
@@ -142,11 +142,7 @@ def _examine(
                 learned=name in learners,
                 score=score,
                 mean_return=_interval(mine.returns, suite),
-                metrics={
-                    metric: _interval(values, suite)
-                    for metric, values in mine.metrics.items()
-                    if np.isfinite(values).any()
-                },
+                metrics=_figures(mine.metrics, suite),
                 differences={other: _gap(mine.returns, p.returns, suite) for other, p in others.items()},
                 headline_differences={
                     other: _gap(_of(mine, suite.headline), _of(p, suite.headline), suite)
@@ -219,12 +215,18 @@ def _of(played: _Played, metric: str | None) -> Floats:
     return played.metrics.get(metric or "", np.full(played.returns.size, np.nan))
 
 
+def _figures(metrics: dict[str, Floats], suite: Suite) -> dict[str, Interval]:
+    """Intervals of all figures that are defined in every sample."""
+    defined = {name: values for name, values in metrics.items() if np.isfinite(values).all()}
+    if not defined:
+        return {}
+    found = mean_intervals(np.stack(list(defined.values())), confidence=suite.confidence, seed=suite.seed)
+    return dict(zip(defined, found, strict=True))
+
+
 def _interval(values: Floats, suite: Suite) -> Interval:
-    """Mean of the finite values; of a single one, or of equal ones, without width."""
-    finite = values[np.isfinite(values)]
-    if finite.size == 1:
-        return Interval(estimate=float(finite[0]), low=-np.inf, high=np.inf)
-    return mean_interval(finite, confidence=suite.confidence, seed=suite.seed)
+    """Mean with its interval."""
+    return mean_intervals(values[None], confidence=suite.confidence, seed=suite.seed)[0]
 
 
 def _gap(first: Floats, second: Floats, suite: Suite) -> Difference:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class Curves(BaseModel):
     axis: str = Field(description="What is drawn.")
     relative: bool = Field(description="Whether values are relative to the start (1 is unchanged).")
     worlds: int = Field(description="Worlds the mean is over.")
+    dates: tuple[str, ...] = Field((), description="Date of each step, where all worlds share one.")
     curves: tuple[Curve, ...] = Field(description="One a policy.")
 
 
@@ -75,12 +77,30 @@ def draw(
         axis=measure.title,
         relative=measure.attribute is not None,
         worlds=env.num_worlds,
+        dates=_dates(env, next(iter(policies.values())), task, measure, seed) if env.num_worlds == 1 else (),
         curves=tuple(curves),
     )
 
 
-def follow(env: BatchedEnv, policy: Policy, task: Task, measure: Measure, *, seed: int) -> NDArray[np.float64]:
-    """One policy's values, mean over agents, `[max_steps, B]`; a world that ends early keeps its last value."""
+def follow(
+    env: BatchedEnv,
+    policy: Policy,
+    task: Task,
+    measure: Measure,
+    *,
+    seed: int,
+    watch: Callable[[], None] = lambda: None,
+) -> NDArray[np.float64]:
+    """One policy's values, mean over agents, `[max_steps, B]`; a world that ends early keeps its last value.
+
+    Args:
+        env: The worlds.
+        policy: Who acts.
+        task: What is played.
+        measure: What is drawn.
+        seed: Seed of the worlds.
+        watch: Called at the start and after each step.
+    """
     env.set_tasks(task)
     policy.bind(env)
     rng = np.random.default_rng((seed, 0xAC7))
@@ -92,6 +112,7 @@ def follow(env: BatchedEnv, policy: Policy, task: Task, measure: Measure, *, see
     values[0] = 1.0 if measure.attribute else 0.0
     going = np.ones(env.num_worlds, np.bool_)
     state = None
+    watch()
     for step in range(1, task.max_steps):
         actions, state = policy.act(observation, state, deterministic=True, rng=rng)
         outcome = env.step(actions)
@@ -102,7 +123,21 @@ def follow(env: BatchedEnv, policy: Policy, task: Task, measure: Measure, *, see
             going[outcome.final.worlds] = False
         now = _mean(_read(env, measure, earned), present)
         values[step] = np.where(going, now / start if measure.attribute else now, values[step - 1])
+        watch()
     return values
+
+
+def _dates(env: BatchedEnv, policy: Policy, task: Task, measure: Measure, seed: int) -> tuple[str, ...]:
+    """The date of each step of the first world; none where the env knows no dates."""
+    try:
+        read = attrgetter(measure.dates)(env) if measure.dates else None
+    except AttributeError:
+        read = None
+    if read is None:
+        return ()
+    found: list[str] = []
+    follow(env, policy, task, measure, seed=seed, watch=lambda: found.append(str(read()[0])))
+    return tuple(found)
 
 
 def _read(

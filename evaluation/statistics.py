@@ -1,19 +1,21 @@
 """Intervals and tests for scores: what may be claimed from a limited number of episodes or training runs.
 
-Resampling is `scipy.stats.bootstrap`'s; the interquartile mean over strata follows Agarwal et al., "Deep Reinforcement
-Learning at the Edge of the Statistical Precipice" (NeurIPS 2021).
+General statistics are resampled by `scipy.stats.bootstrap`, means by a matrix product. The interquartile mean over
+strata follows Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS 2021).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import stats
+from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 Statistic = Callable[..., Any]
@@ -55,8 +57,49 @@ def iqm(values: ArrayLike, axis: int | None = None) -> Any:
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0, resamples: int = 2_000) -> Interval:
-    """Mean of independent values with a bootstrap interval (bias-corrected and accelerated)."""
-    return stratified_interval([values], np.mean, confidence=confidence, seed=seed, resamples=resamples, method="BCa")
+    """Mean of independent values with a bootstrap interval; see `mean_intervals`."""
+    return mean_intervals(_finite(values)[None], confidence=confidence, seed=seed, resamples=resamples)[0]
+
+
+def mean_intervals(rows: Floats, *, confidence: float = 0.95, seed: int = 0, resamples: int = 2_000) -> list[Interval]:
+    """Means of several figures of the same samples, with bias-corrected and accelerated intervals (Efron 1987).
+
+    `scipy.stats.bootstrap`'s BCa for means only, where a bootstrap sample is a weighting of the values and the
+    jackknife has a closed form: one matrix product for all figures, many times faster for a table of them.
+
+    Args:
+        rows: Finite values, `[M, E]`.
+        confidence: Two-sided confidence.
+        seed: Seed of the resampling.
+        resamples: Bootstrap samples.
+    """
+    means = rows.mean(axis=1)
+    if rows.shape[1] == 1:  # one sample bounds nothing
+        return [Interval(estimate=float(mean), low=-np.inf, high=np.inf) for mean in means]
+    samples = rows @ resampling(rows.shape[1], resamples, seed)
+    below = (samples < means[:, None]).mean(axis=1) + 0.5 * (samples == means[:, None]).mean(axis=1)
+    bias = ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
+    deviations = rows - means[:, None]
+    squares = (deviations**2).sum(axis=1)
+    skew = (deviations**3).sum(axis=1) / (6 * np.where(squares > 0, squares, 1.0) ** 1.5)
+    found = []
+    for row, mean in enumerate(means):
+        if squares[row] <= 1e-24 * max(1.0, float(mean) ** 2):  # nothing varies
+            found.append(Interval(estimate=float(mean), low=float(mean), high=float(mean)))
+            continue
+        normal = bias[row] + ndtri([0.5 - confidence / 2, 0.5 + confidence / 2])
+        low, high = np.quantile(samples[row], ndtr(bias[row] + normal / (1 - skew[row] * normal)))
+        found.append(Interval(estimate=float(mean), low=float(low), high=float(high)))
+    return found
+
+
+@lru_cache(maxsize=8)
+def resampling(size: int, resamples: int, seed: int) -> Floats:
+    """Weights that turn values into means of their bootstrap samples, `[E, resamples]`; columns sum to 1."""
+    drawn = np.random.default_rng(seed).integers(size, size=(resamples, size))
+    drawn += size * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
+    return np.ascontiguousarray(counts.T / size)
 
 
 def seeds_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
@@ -154,7 +197,6 @@ def score_interval(
     Raises:
         ValueError: If the informed policy does not beat the naive one on a task.
     """
-    rng = np.random.default_rng(seed)
     total, estimate = np.zeros(resamples), 0.0
     for task in range(len(returns)):
         rows = np.stack([_finite(returns[task]), _finite(naive[task]), _finite(informed[task])])
@@ -162,11 +204,9 @@ def score_interval(
             raise ValueError(f"score: informed {rows[2].mean():.6g} does not beat naive {rows[1].mean():.6g}")
         means = rows.mean(axis=1)
         estimate += float(_score(means))
-        # A bootstrap sample of a mean is a multinomial weighting of the worlds: one matrix product, no gathering.
-        weights = rng.multinomial(rows.shape[1], np.full(rows.shape[1], 1 / rows.shape[1]), size=resamples)
         # Where the yardsticks lie close together a sample's gap can vanish: a tenth of the measured one keeps the
         # interval finite, and wide.
-        total += _score(rows @ weights.T / rows.shape[1], 0.1 * float(means[2] - means[1]))
+        total += _score(rows @ resampling(rows.shape[1], resamples, seed + task), 0.1 * float(means[2] - means[1]))
     total /= len(returns)
     low, high = np.quantile(total, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(estimate=estimate / len(returns), low=float(low), high=float(high))
@@ -197,16 +237,11 @@ def paired_difference(
         p_value = 1.0 if mean == 0 or not certain else float(2.0 ** (1 - gap.size))
     else:
         interval = mean_interval(gap, confidence=1 - alpha, seed=seed, resamples=resamples)
-        p_value = float(
-            stats.permutation_test(
-                (gap, np.zeros_like(gap)),
-                lambda a, b, axis: np.mean(a - b, axis=axis),
-                permutation_type="samples",
-                vectorized=True,
-                n_resamples=max(resamples, round(20 / alpha)),
-                rng=np.random.default_rng(seed),
-            ).pvalue
-        )
+        signs = sign_flips(gap.size, resamples, seed)
+        extreme = np.abs(gap @ signs) >= abs(gap.sum()) * (1 - 1e-12)
+        exact = gap.size < 40 and signs.shape[1] == 2**gap.size
+        # Sampled flips count the observed one too (Phipson & Smyth 2010), or p could be 0.
+        p_value = float(extreme.mean() if exact else (1 + extreme.sum()) / (1 + extreme.size))
     return Difference(
         mean=interval,
         p_value=p_value,
@@ -214,6 +249,16 @@ def paired_difference(
         better=interval.low > 0 and p_value < alpha,
         worse=interval.high < 0 and p_value < alpha,
     )
+
+
+@lru_cache(maxsize=8)
+def sign_flips(size: int, resamples: int, seed: int) -> Floats:
+    """Signs of a permutation test of paired differences, `[E, P]`: all of them if they are few, else a sample."""
+    if size < 40 and 2**size <= resamples:
+        patterns = np.arange(2**size)
+        return np.asarray(1.0 - 2.0 * ((patterns[None, :] >> np.arange(size)[:, None]) & 1), dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(0, 2, size=(size, resamples))
+    return np.asarray(2.0 * drawn - 1.0, dtype=np.float64)
 
 
 def significantly_better(first: ArrayLike, second: ArrayLike, *, alpha: float = 0.05, seed: int = 0) -> bool:

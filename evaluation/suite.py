@@ -96,6 +96,9 @@ class Measure(BaseModel):
         None, description="Attribute of the env, by group [B, A], drawn relative to its start; None: cumulative reward."
     )
     title: str = Field("Cumulative reward", min_length=1, description="Title of the axis.")
+    dates: str | None = Field(
+        None, description="Dotted name of a method of the env that gives each world's date; None, or not there: steps."
+    )
     scenarios: tuple[str, ...] = Field((), description="Scenarios that curves are drawn for; none: the first.")
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx.utils
 import onnxruntime
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -70,15 +71,11 @@ class BundlePolicy(NetworkPolicy):
         super().__init__(groups, manifest.parts())
         self.manifest = manifest
         self.name = manifest.name
-        self._session = _session(graph, threads)
-        self._outputs = {output.name for output in self._session.get_outputs()}
-        expected = {f"{module}.action_dist_inputs" for module in self.modules}
-        if missing := sorted(expected - self._outputs):
-            raise BundleError(f"bundle: {GRAPH} lacks the output {missing[0]}, which {MANIFEST} names")
+        self._sessions = _sessions(graph, list(self.modules), threads)
 
     def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
-        """Runs the graph once for all modules."""
-        return {module: outputs[0] for module, outputs in self._run(rows).items()}
+        """Runs each module's part of the graph."""
+        return {module: self._run(module, given)[0] for module, given in rows.items()}
 
     def infer(
         self,
@@ -102,7 +99,7 @@ class BundlePolicy(NetworkPolicy):
             ValueError: If the module is unknown, an array has the wrong shape, or there is nothing to sample with.
         """
         rows = self._checked(module, observations, action_mask)
-        dist_inputs, values = self._run({module: rows})[module]
+        dist_inputs, values = self._run(module, rows)
         space = self.spaces_of(module).action_space
         if deterministic:
             raw = greedy(dist_inputs, space)
@@ -121,26 +118,17 @@ class BundlePolicy(NetworkPolicy):
         """
         for module, golden in self.manifest.golden.items():
             rows = Rows(np.array(golden.observations, np.float32), np.array(golden.action_mask, np.bool_))
-            dist_inputs, values = self._run({module: rows})[module]
+            dist_inputs, values = self._run(module, rows)
             wanted = np.array(golden.action_dist_inputs, np.float32)
             check_close(f"bundle: golden {module}.action_dist_inputs", wanted, dist_inputs)
             if golden.values is not None and values is not None:
                 check_close(f"bundle: golden {module}.values", np.array(golden.values, np.float32), values)
 
-    def _run(self, rows: Mapping[str, Rows]) -> dict[str, tuple[FloatArray, FloatArray | None]]:
-        """Distribution inputs and values by module; modules without rows get none to work on."""
-        feeds: dict[str, NDArray[Any]] = {}
-        for module in self.modules:
-            given = rows.get(module)
-            if given is None:
-                group = self.spaces_of(module)
-                given = Rows(np.zeros((0, group.layout.size), np.float32), np.ones((0, group.mask_size), np.bool_))
-            feeds[f"{module}.observations"] = given.observations
-            feeds[f"{module}.action_mask"] = given.masks
-        names = [f"{module}.{output}" for module in rows for output in ("action_dist_inputs", "values")]
-        names = [name for name in names if name in self._outputs]
-        found = dict(zip(names, self._session.run(names, feeds), strict=True))
-        return {m: (found[f"{m}.action_dist_inputs"], found.get(f"{m}.values")) for m in rows}
+    def _run(self, module: str, rows: Rows) -> tuple[FloatArray, FloatArray | None]:
+        """Distribution inputs `[N, P]`, and values `[N]` if there are any."""
+        feeds = {f"{module}.observations": rows.observations, f"{module}.action_mask": rows.masks}
+        outputs = self._sessions[module].run(None, feeds)
+        return outputs[0], outputs[1] if len(outputs) > 1 else None
 
     def _checked(self, module: str, observations: FloatArray, action_mask: BoolArray | None) -> Rows:
         """One module's rows, if they have the right shapes."""
@@ -248,13 +236,32 @@ def check_close(what: str, wanted: FloatArray, found: FloatArray) -> None:
         raise BundleError(f"{what}{place}: found {found[worst]:.8g}, expected {wanted[worst]:.8g}")
 
 
-def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+def _sessions(graph: bytes, modules: list[str], threads: int) -> dict[str, onnxruntime.InferenceSession]:
+    """One session a module: asked about one of a hundred, the runtime would go through the whole graph.
+
+    Raises:
+        BundleError: If the graph lacks a module's policy.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4  # errors come back as exceptions; ours are one line
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    model = onnx.load_model_from_string(graph)
+    names = {output.name for output in model.graph.output}
+    extractor = onnx.utils.Extractor(model)
+    sessions = {}
+    for module in modules:
+        if f"{module}.action_dist_inputs" not in names:
+            raise BundleError(f"bundle: {GRAPH} lacks the output '{module}.action_dist_inputs', which {MANIFEST} needs")
+        part = graph
+        if len(modules) > 1:
+            outputs = [f"{module}.{name}" for name in ("action_dist_inputs", "values") if f"{module}.{name}" in names]
+            part = extractor.extract_model(
+                [f"{module}.observations", f"{module}.action_mask"], outputs
+            ).SerializeToString()
+        sessions[module] = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+    return sessions
 
 
 def _contents(path: Path) -> tuple[Manifest, dict[str, bytes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -114,8 +115,6 @@ class ModelRegistry:
             policies.bundle.BundleError: If the bundle is not sound.
             RegistryError: If the registry does not answer.
         """
-        from mlflow.exceptions import MlflowException
-
         manifest = load_bundle(bundle, verify=True).manifest
         with _one_line("register"):
             model = self._model(name) or self._client.create_registered_model(name)
@@ -192,7 +191,9 @@ class ModelRegistry:
         with _one_line("rollback"):
             history = self._history(self._known(name))
             if len(history) < 2:
-                raise RegistryError(f"rollback: {name!r} has had {len(history)} champions, allowed is from 2 on")
+                raise RegistryError(
+                    f"rollback: got {name!r}, which has had {len(history)} champions, allowed is 2 or more"
+                )
             self._found(name, history[-2])
             self._crown(name, history[-2], history[:-1])
         return self.version(name, CHAMPION)
@@ -214,6 +215,7 @@ class ModelRegistry:
         """
         from mlflow.artifacts import download_artifacts
 
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # two files need none
         with tempfile.TemporaryDirectory() as folder, _one_line("fetch"):
             found = self._found(name, which)
             came = Path(download_artifacts(artifact_uri=found.source, dst_path=folder, tracking_uri=self.tracking_uri))

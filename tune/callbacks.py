@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ from ray.tune import Callback
 from tune import figures, history
 from tune.events import Event, EventKind, publish
 
+logger = logging.getLogger("entrepot")
+
 
 class EventCallback(Callback):
     """Publishes what happens to every trial, and keeps each trial's history.
 
     Args:
         experiment: Name of the experiment.
-        folder: Its folder; trial `t`'s history goes to `folder/t` where there are several, else to `folder`.
+        folder: Its folder; the history of trial `t` goes to `folder/trial_t` where there are several, else to `folder`.
         single: Whether there is one trial only.
     """
 
@@ -26,7 +29,7 @@ class EventCallback(Callback):
 
     def history_folder(self, trial: str) -> Path:
         """Where a trial's history goes."""
-        return self.folder if self.single else self.folder / trial
+        return self.folder if self.single else self.folder / f"trial_{trial}"
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Publishes `STARTED`."""
@@ -37,7 +40,10 @@ class EventCallback(Callback):
     ) -> None:
         """Publishes `PROGRESS`, and `STAGE` and `EVALUATED` where that happened."""
         row = figures.pick(result)
-        history.append(self.history_folder(trial.trial_id), row)
+        try:
+            history.append(self.history_folder(trial.trial_id), row)
+        except OSError as error:  # a full disk costs the curve, not the run
+            logger.warning("history: %s cannot be written (%s)", self.history_folder(trial.trial_id), error.strerror)
         self._publish(EventKind.PROGRESS, trial, row)
         if figures.evaluated(row):
             self._publish(EventKind.EVALUATED, trial, row)

@@ -140,14 +140,13 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
 
     from tune.callbacks import EventCallback
     from tune.stopping import Bounds
-    from tune.suites import yardsticks_of
+    from tune.suites import scored
     from tune.tracking import TrackingCallback
 
     callbacks: list[Any] = [EventCallback(folder.name, folder, single=parent is None)]
     if config.tracking.enabled:
         params = config.model_dump(mode="json")
         callbacks.append(TrackingCallback(config.tracking.uri, folder.name, folder, params, parent))
-    scored = config.evaluation.interval > 0 and yardsticks_of(config.domain) is not None
     return RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
@@ -158,7 +157,7 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
             num_to_keep=config.checkpoint.keep,
             checkpoint_frequency=config.checkpoint.interval,
             checkpoint_at_end=True,
-            checkpoint_score_attribute=figures.CHECKPOINT_SCORE if scored else None,
+            checkpoint_score_attribute=figures.CHECKPOINT_SCORE if scored(config) else None,
             checkpoint_score_order="max",
         ),
         verbose=0,
@@ -178,10 +177,10 @@ def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResu
             f"training was interrupted after {row.get(figures.ITERATION, 0)} iterations; {resumable}"
         )
     newest = Path(result.checkpoint.path)
-    scored = [(m[figures.CHECKPOINT_SCORE], c, m) for c, m in result.best_checkpoints if figures.CHECKPOINT_SCORE in m]
+    ranked = [(m[figures.CHECKPOINT_SCORE], c, m) for c, m in result.best_checkpoints if figures.CHECKPOINT_SCORE in m]
     best, metrics = newest, result.metrics
-    if scored:
-        _, checkpoint, metrics = max(scored, key=lambda entry: entry[0])
+    if ranked:
+        _, checkpoint, metrics = max(ranked, key=lambda entry: entry[0])
         best = Path(checkpoint.path)
     return ExperimentResult(
         name=folder.name,

@@ -19,6 +19,7 @@ def append(folder: Path, result: Mapping[str, Any]) -> None:
     A restored run repeats the iterations after its checkpoint; the later line then counts (see `read`).
     """
     line = json.dumps(jsonable(pick(result)))
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / NAME).open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
 

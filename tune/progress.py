@@ -58,7 +58,7 @@ def score_of(row: Mapping[str, Any]) -> str:
     """The latest evaluation score and the best."""
     if figures.EVAL not in row:
         return "none yet"
-    return f"{row[figures.EVAL]:.3f} (best {row[figures.BEST]:.3f})"
+    return f"{row[figures.EVAL]:.3f}" + (f" (best {row[figures.BEST]:.3f})" if figures.BEST in row else "")
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import evaluation
 from curriculum.config import Curriculum
 from evaluation.suite import Scenario, Suite, Validation, load_suite
 from policies.heuristics import Baselines, baselines
@@ -20,6 +21,11 @@ def yardsticks_of(domain: str) -> Baselines | None:
     return None if ":" in domain else baselines(domain)
 
 
+def scored(config: ExperimentConfig) -> bool:
+    """Whether the learner is evaluated during training."""
+    return config.evaluation.interval > 0 and yardsticks_of(config.domain) is not None
+
+
 def suite_of(config: ExperimentConfig) -> Suite:
     """The suite that an experiment names, its domain's, or one made up of held-out seeds of its stages.
 
@@ -28,8 +34,7 @@ def suite_of(config: ExperimentConfig) -> Suite:
     """
     stages = stages_of(config)
     source = config.evaluation.suite
-    own = Path(__file__).parents[1] / "evaluation" / f"{config.domain}.yaml"
-    if source is None and not own.is_file():
+    if source is None and not suite_file(config.domain).is_file():
         suite = held_out(config.domain, stages)
     else:
         try:
@@ -46,10 +51,20 @@ def suite_of(config: ExperimentConfig) -> Suite:
         episodes=config.evaluation.episodes,
         stages=tuple(name for name in suite.validation.stages if name in known),
     )
-    scenarios = suite.scenarios
-    if (most := config.evaluation.final_episodes) is not None:
-        scenarios = tuple(s.model_copy(update={"episodes": min(s.episodes, most)}) for s in scenarios)
-    return suite.model_copy(update={"validation": validation, "scenarios": scenarios})
+    return shortened(suite.model_copy(update={"validation": validation}), config.evaluation.final_episodes)
+
+
+def suite_file(domain: str) -> Path:
+    """Where the suite that comes with a domain lies, if it comes with one."""
+    return Path(evaluation.__file__).parent / f"{domain}.yaml"
+
+
+def shortened(suite: Suite, episodes: int | None) -> Suite:
+    """The suite with at most so many episodes of each scenario; as it is if None."""
+    if episodes is None:
+        return suite
+    scenarios = tuple(s.model_copy(update={"episodes": min(s.episodes, episodes)}) for s in suite.scenarios)
+    return suite.model_copy(update={"scenarios": scenarios})
 
 
 def held_out(domain: str, stages: Curriculum) -> Suite:

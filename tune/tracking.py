@@ -21,6 +21,7 @@ from ray.tune import Callback
 
 from tune.figures import AGENT_STEPS, ITERATION
 from tune.files import read_json, write_json
+from tune.tracking_uri import mlflow_experiment
 
 logger = logging.getLogger("entrepot")
 
@@ -152,8 +153,7 @@ class Writer:
         from mlflow import MlflowClient  # takes seconds to import, hence here
 
         client = MlflowClient(tracking_uri=self._uri)
-        found = client.get_experiment_by_name(self._experiment)
-        self._experiment_id = found.experiment_id if found else client.create_experiment(self._experiment)
+        self._experiment_id = mlflow_experiment(client, self._experiment, self._uri)
         if self._parent is not None and self._parent_id is None:
             self._parent_id = client.create_run(self._experiment_id, run_name=self._parent).info.run_id
             self._remember()

@@ -13,7 +13,7 @@ from rllib_configs.overrides import set_value, validate
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
 from tune.reporting import FiguresCallback
-from tune.suites import suite_of, yardsticks_of
+from tune.suites import scored, suite_of
 
 
 def resolve(trial: Mapping[str, Any]) -> ExperimentConfig:
@@ -34,7 +34,7 @@ def resolve(trial: Mapping[str, Any]) -> ExperimentConfig:
 def algorithm_config(config: ExperimentConfig) -> Any:
     """RLlib's configuration of an experiment: curriculum, evaluation and figures call back in this order."""
     callbacks: list[Any] = []
-    if config.evaluation.interval and yardsticks_of(config.domain) is not None:
+    if scored(config):
         callbacks.append(
             partial(EvaluationCallback, suite_of(config), stages_of(config), every=config.evaluation.interval)
         )
@@ -46,7 +46,13 @@ class ExperimentTrainable(PPO):
     """PPO as Tune starts it, from a trial's plain values (see `resolve`)."""
 
     def __init__(self, config: Any = None, **kwargs: Any) -> None:
+        self._values = dict(config) if isinstance(config, Mapping) else {}
         super().__init__(config=_algorithm_config(config), **kwargs)
+
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Tune's own part of a result, with the trial's plain values in place of RLlib's hundreds of settings."""
+        filled: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)
+        return {**filled, "config": self._values} if "config" in filled else filled
 
     @classmethod
     def default_resource_request(cls, config: Any) -> Any:

@@ -24,8 +24,7 @@ def hidden_gain(name: str) -> float:
 def linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
     """A linear layer with orthogonal weights (Saxe et al. 2014) of the given gain and zero bias."""
     layer = nn.Linear(inputs, outputs)
-    if inputs:  # an orthogonal matrix without columns has no values to draw
-        nn.init.orthogonal_(layer.weight, gain)
+    nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
 

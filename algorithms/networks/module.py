@@ -196,14 +196,13 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
             mask = mask.bool()
         if self.log_std is None:
             return outputs if mask is None else outputs.masked_fill(~mask, MASKED_LOGIT)
-        log_std: Tensor = self.log_std
+        low, high = self.network.log_std_range
         repeats = num_actions(self.action_space) // self.shared_actions
         if self.network.std == "network":  # of each entity come its means, then its deviations
             mean, change = outputs.unflatten(1, (repeats, 2, self.shared_actions)).unbind(2)
-            outputs, log_std = mean.flatten(1), (log_std + change).flatten(1)
+            outputs, log_std = mean.flatten(1), (self.log_std + change).clamp(low, high).flatten(1)
         else:
-            log_std = log_std.repeat(repeats).expand_as(outputs)
-        log_std = log_std.clamp(*self.network.log_std_range)
+            log_std = self.log_std.clamp(low, high).repeat(repeats).expand_as(outputs)
         if mask is not None:
             outputs, log_std = outputs.masked_fill(~mask, 0.0), log_std.masked_fill(~mask, 0.0)
         return torch.cat([outputs, log_std], dim=1)
@@ -243,8 +242,12 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
 
     # -- what RLlib asks for ---------------------------------------------------------------------------------------
 
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, NDArray[Any]]:
+        """All parameters and buffers, copied. Unlike RLlib's own it keeps float64, which the statistics need."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Loads what `get_state` returned. Unlike RLlib's own it keeps float64, which the statistics need."""
+        """Loads what `get_state` returned."""
         tensors = {name: torch.as_tensor(np.asarray(value)) for name, value in state.items()}
         self.load_state_dict(tensors, strict=True)
 

@@ -123,7 +123,8 @@ class ObservationNormaliser(Normaliser):
         layout = self.layout
         observed = observations.to(torch.float64)
         own = observed[:, layout.own_slice]
-        table = observed[:, layout.entity_slice].reshape(-1, len(layout.entity_features))
+        rows = len(observed) * layout.num_entities
+        table = observed[:, layout.entity_slice].reshape(rows, len(layout.entity_features))
         exists = observed[:, layout.mask_slice].reshape(-1, 1)
         parts = (_moments(own, torch.ones_like(own[:, :1])), _moments(table, exists))
         return Moments(*(torch.cat(pair) for pair in zip(*parts, strict=True)))

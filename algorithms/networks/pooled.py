@@ -62,6 +62,8 @@ class PooledEncoder(nn.Module):
 class EntityHead(nn.Module):
     """Each entity's outputs: its embedding times queries that the trunk asks, the same of all entities.
 
+    Products are divided by the root of the embedding's width, so that they do not grow with it (Vaswani et al. 2017).
+
     Args:
         inputs: Width `H` of the trunk.
         embedding: Width `W` of the entities' embeddings.
@@ -74,9 +76,10 @@ class EntityHead(nn.Module):
         self.query = linear(inputs, outputs * embedding, gain)
         self.level = linear(inputs, outputs, gain)
         self.shape = (outputs, embedding)
+        self.scale = embedding**-0.5
 
     def forward(self, trunk: Tensor, entities: Tensor) -> Tensor:
         """Outputs `[N, E * P]`, entity by entity, from the trunk `[N, H]` and the embeddings `[N, E, W]`."""
         query = self.query(trunk).unflatten(1, self.shape)
-        answers = torch.baddbmm(self.level(trunk).unsqueeze(1), entities, query.transpose(1, 2))
+        answers = torch.baddbmm(self.level(trunk).unsqueeze(1), entities, query.transpose(1, 2), alpha=self.scale)
         return answers.flatten(1)

@@ -71,10 +71,11 @@ class Accounts:
         """Opens new accounts in `worlds`: the initial balance in cash, no shares."""
         self.cash[worlds] = self.initial
         self.equity[worlds] = self.initial
-        for array in (self.net, self.gross, self.traded, self.called):
-            array[worlds] = 0
-        for array in (self.shares, self.values, self.costs):
-            array[:, worlds] = 0.0
+        self.called[worlds] = False
+        for flat in (self.net, self.gross, self.traded):
+            flat[worlds] = 0.0
+        for full in (self.shares, self.values, self.costs):
+            full[:, worlds] = 0.0
 
     def _valued(self, quantities: Array, prices: Array, out: Array) -> Array:
         """Sum over assets of quantities `[N, B, A]` at prices `[N, B]`, into `out` `[B, A]`."""

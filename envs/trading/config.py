@@ -31,7 +31,9 @@ class TradingConfig(EnvConfig):
         description="`synthetic`; `real` (daily US stocks, split-adjusted); or the path of a CSV or Parquet file.",
     )
     levels: int = Field(
-        5, ge=3, description="Discrete mode: target levels an asset, evenly from -1 to 1; odd, so that 0 is one of them."
+        5,
+        ge=3,
+        description="Discrete mode: target levels an asset, evenly from -1 to 1; odd, so that 0 is one of them.",
     )
     max_leverage: float = Field(
         1.0, gt=0, le=10, allow_inf_nan=False, description="Largest gross target exposure [multiple of equity]."
@@ -42,7 +44,7 @@ class TradingConfig(EnvConfig):
         ge=0,
         lt=1,
         allow_inf_nan=False,
-        description="Least equity [share of gross exposure]; below it the broker closes all positions at the next open.",
+        description="Least equity [share of gross exposure]; below it the broker closes everything at the next open.",
     )
     bankruptcy_level: float = Field(
         0.05,

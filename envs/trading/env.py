@@ -32,16 +32,16 @@ class TradingEnv(BatchedEnv):
 
     One step, from the close of bar `t` to the close of bar `t + 1`:
 
-    1. *Decide* at close `t`. An action is a target weight for each asset: `max_leverage * a / max(1, sum |a|)`. Discrete
-       branches are evenly spaced values of `a`; assets out of play, and negative values where shorts are not allowed,
-       count as 0. The order is what is missing to `weight * equity / price` at this close. Of an account under a margin
-       call the broker orders everything closed, whatever the agent says.
+    1. *Decide* at close `t`. An action is a target weight for each asset: `max_leverage * a / max(1, sum |a|)`.
+       Discrete branches are evenly spaced values of `a`; assets out of play, and negative values where shorts are not
+       allowed, count as 0. The order is what is missing to `weight * equity / price` at this close. For an account
+       under a margin call the broker orders everything closed, whatever the agent says.
     2. *Fill* at open `t + 1`, which has gapped away from the close. All agents' orders meet in one place
-       (`envs.trading.exchange`): together they get a capped share of the bar's volume, pro rata, at one price that their
-       net flow has moved, plus half the spread; fees come on top.
+       (`envs.trading.exchange`): together they get a capped share of the bar's volume, pro rata, at one price that
+       their net flow has moved, plus half the spread; fees come on top.
     3. *Hold* to close `t + 1`; borrowed shares and cash are paid for.
-    4. *Mark* at close `t + 1`. An account below its maintenance margin is called, a bankrupt one is closed: it terminates.
-       The rest of the transient impact decays by a bar.
+    4. *Mark* at close `t + 1`. An account below its maintenance margin is called; a bankrupt one is closed and
+       terminates. Then the transient impact decays by a bar.
     5. *Reward*: `100 * (profit_weight * log(equity / previous equity) - risk_weight * variance - turnover_weight *
        turnover)`, where variance is that of a bar's return on the positions held, from realised volatilities and a
        common correlation of 0.3, and turnover is value traded over previous equity. Holding cash earns exactly 0.
@@ -78,7 +78,10 @@ class TradingEnv(BatchedEnv):
         )
         agents = config.agents
         roles = list(dict.fromkeys(agent.role for agent in agents))
-        groups, initial, order, self._slices = [], [], [], {}
+        groups: list[AgentGroup] = []
+        initial: list[float] = []
+        order: list[int] = []
+        self._slices: dict[str, slice] = {}
         for role in roles:
             members = [(i, agent) for i, agent in enumerate(agents) if agent.role is role]
             groups.append(AgentGroup(role.value, tuple(agent.agent_id for _, agent in members), space, layout))
@@ -105,6 +108,7 @@ class TradingEnv(BatchedEnv):
         self.indicators = TechnicalIndicators(num_worlds, assets)
         self._observer = Observer(config, num_worlds, self._slices)
         self._ahead = np.ones((5, num_worlds, assets))  # open, high, low, close, volume of the next bar, where leaked
+        self._leaked = np.zeros((num_worlds, assets))
         self._ratio = np.ones((assets, num_worlds))
         self._targets = np.zeros((assets, num_worlds, len(agents)))
         self._product = np.zeros_like(self._targets)
@@ -135,7 +139,9 @@ class TradingEnv(BatchedEnv):
         assert isinstance(task, TradingTask)
         symbols, agents = self.config.symbols, self.config.agents
         if task.num_assets is not None and task.num_assets > len(symbols):
-            raise ValueError(f"num_assets: got {task.num_assets}, allowed is at most {len(symbols)}, as many as symbols")
+            raise ValueError(
+                f"num_assets: got {task.num_assets}, allowed is at most {len(symbols)}, as many as symbols"
+            )
         if task.num_agents is not None and task.num_agents > len(agents):
             raise ValueError(f"num_agents: got {task.num_agents}, allowed is at most {len(agents)}, as many as agents")
         if task.leak_next_return and not self.config.allow_leak:
@@ -146,9 +152,7 @@ class TradingEnv(BatchedEnv):
         tasks = [cast(TradingTask, self.tasks[world]) for world in worlds]
         self.terms.set(worlds, tasks)
         self.market.restart(worlds, [task.market(len(self.config.symbols), self.config.warmup) for task in tasks])
-        warm = TechnicalIndicators(
-            len(worlds), len(self.config.symbols), self.indicators.cursor - self.config.warmup
-        )
+        warm = TechnicalIndicators(len(worlds), len(self.config.symbols), self.indicators.cursor - self.config.warmup)
         for _ in range(self.config.warmup):
             bars = self.market.next(worlds)
             warm.update(bars.high, bars.low, bars.close, bars.volume)
@@ -244,9 +248,9 @@ class TradingEnv(BatchedEnv):
         reward -= risk
         reward -= terms.turnover_weight[:, None] * turnover
         reward *= REWARD_SCALE
-        reward = np.where(alive, reward, 0.0).astype(np.float32)
+        reward *= alive
         return Outcome(
-            {name: np.ascontiguousarray(reward[:, part]) for name, part in self._slices.items()},
+            {name: reward[:, part].astype(np.float32) for name, part in self._slices.items()},
             {name: np.ascontiguousarray(bankrupt[:, part]) for name, part in self._slices.items()},
         )
 
@@ -272,18 +276,20 @@ class TradingEnv(BatchedEnv):
         return together
 
     def _observe(self) -> Observation:
-        leaked = np.zeros(self.prices.shape)
-        leaks = self.terms.leaks
-        leaked[leaks] = np.log(self._ahead[3, leaks] / self._ahead[0, leaks])
+        volatility = self.indicators.volatility
+        self._leaked[...] = 0.0
+        if (leaks := self.terms.leaks).size:
+            self._leaked[leaks] = np.log(self._ahead[3, leaks] / self._ahead[0, leaks])
         view = View(
             indicators=self.indicators,
             accounts=self.accounts,
             performance=self.performance,
             exchange=self.exchange,
             terms=self.terms,
-            quoted=self.exchange.quote(self.indicators.volatility.T, self.terms),
+            volatility=volatility,
+            quoted=self.exchange.quote(volatility.T, self.terms),
             ratio=self._ratio,
-            leaked=leaked,
+            leaked=self._leaked,
             truth=self.market.truth,
             clock=self.clock,
             alive=self._living(),

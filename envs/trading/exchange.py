@@ -6,8 +6,8 @@ All arrays that concern agents are `[N, B, A]`, assets first: sums over assets a
 displacement `D = P + T` of the log mid that earlier flow has left behind:
 
 - the mid before the trade is `O exp(D)`, called the reference;
-- the flow moves it for good, `P += k Q`, and for a while, `T += l Q`, where `T` halves every `impact_half_life` bars: both
-  linear, with slopes that are fixed for the whole episode;
+- the flow moves it for good, `P += k Q`, and for a while, `T += l Q`, where `T` halves every `impact_half_life` bars:
+  both linear, with slopes that are fixed for the whole episode;
 - all fills of a bar happen at one price, `O exp(D') (1 + sign(Q) Y sigma sqrt(|Q| / V))`, the moved mid plus the
   square-root impact (Almgren et al. 2005; Sato & Kanazawa 2025), and each pays the half-spread on top. Whoever trades
   against the net flow is paid for the liquidity: the impact is zero-sum but for the net flow's own cost.

@@ -67,8 +67,8 @@ _STEADY = _rates(LOOKBACK)
 class TechnicalIndicators:
     """The indicators of `[B, N]` price series.
 
-    Values are meaningful from `MIN_BARS` bars on. They do not depend on the unit of prices or volumes, except the moving
-    averages, `macd`, `macd_signal` and `atr`, which are in units of price.
+    Values are meaningful from `MIN_BARS` bars on. They do not depend on the unit of prices or volumes, except the
+    moving averages, `macd`, `macd_signal` and `atr`, which are in units of price.
 
     Args:
         num_worlds: Worlds `B`.

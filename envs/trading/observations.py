@@ -6,7 +6,9 @@ cut off at `LIMIT`, so that nothing a market does can blow up a network.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,31 +39,48 @@ OWN_FEATURES = (
     "margin_call",  # 1 if the broker closes all positions at the next open
 )
 
-MARKET_FEATURES = (
-    "return",  # of the last bar / volatility
-    *(f"momentum_{h}" for h in MOMENTUM_HORIZONS),  # log return over h bars / (volatility sqrt(h))
-    *(f"average_{w}" for w in MOVING_AVERAGES),  # log(close / moving average) / (volatility sqrt(w / 3))
-    "rsi",  # (RSI - 50) / 20
-    "macd",  # MACD / (close x volatility) / 2
-    "macd_histogram",  # (MACD - signal) / (close x volatility)
-    "bollinger",  # standard deviations from the middle band, / 1.5
-    "atr",  # average true range / close / 2%
-    "volatility",  # log(volatility / 1.25%)
-    "volume",  # 2 log(volume / its average)
-    "half_spread",  # in tenths of a percent
-    "displacement",  # what is still to decay of the agents' impact, in tenths of a percent
-    "unfilled",  # share of the last orders that was not filled
-)
+# Name and scale of each feature of an asset; those up to `macd_histogram` are in units of volatility too.
+_SCALED = {
+    "return": 1.0,  # of the last bar
+    **{f"momentum_{h}": h**-0.5 for h in MOMENTUM_HORIZONS},  # log return over h bars
+    **{f"average_{w}": (w / 3) ** -0.5 for w in MOVING_AVERAGES},  # log(close / moving average)
+    "macd": 0.5,  # MACD / close
+    "macd_histogram": 1.0,  # (MACD - signal) / close
+    "rsi": 0.05,  # RSI - 50
+    "bollinger": 1 / 1.5,  # standard deviations from the middle band
+    "atr": 50.0,  # average true range / close
+    "volatility": 1.0,  # log(volatility / 1.25%)
+    "volume": 2.0,  # log(volume / its average)
+    "half_spread": 1000.0,  # share of the mid
+    "displacement": 1000.0,  # what is still to decay of the agents' impact on the log mid
+    "unfilled": 1.0,  # share of the last orders that was not filled
+}
+MARKET_FEATURES = tuple(_SCALED)
 
 LEAK = "leaked_return"
 """Log return of the next bar from open to close / volatility; only where the config allows it."""
 
-_USUAL_VOLATILITY = 0.0125
+_LOG_USUAL_VOLATILITY = math.log(0.0125)  # 20% a year
+_FEATURES = ("weight", *MARKET_FEATURES, LEAK)
+_RETURN, _MACD, _RSI, _BOLLINGER, _ATR, _VOLATILITY, _VOLUME = map(
+    _FEATURES.index, ("return", "macd", "rsi", "bollinger", "atr", "volatility", "volume")
+)
+_HALF_SPREAD, _DISPLACEMENT, _UNFILLED, _LEAKED = map(
+    _FEATURES.index, ("half_spread", "displacement", "unfilled", LEAK)
+)
+_MOMENTUM = _FEATURES.index(f"momentum_{MOMENTUM_HORIZONS[0]}")
+_AVERAGES = _FEATURES.index(f"average_{MOVING_AVERAGES[0]}")
+
+
+def cut(values: NDArray[Any]) -> None:
+    """Cuts values off at plus and minus `LIMIT`, in place; a fraction of the cost of `numpy.clip`."""
+    np.minimum(values, LIMIT, out=values)
+    np.maximum(values, -LIMIT, out=values)
 
 
 def make_layout(config: TradingConfig) -> ObservationLayout:
     """The layout of every trader's observation."""
-    features = ("weight", *MARKET_FEATURES, *((LEAK,) if config.allow_leak else ()))
+    features = _FEATURES if config.allow_leak else _FEATURES[:-1]
     return ObservationLayout(OWN_FEATURES, features, config.symbols, actions_per_entity=1)
 
 
@@ -81,6 +100,7 @@ class View:
         performance: Of all accounts.
         exchange: With its displacements.
         terms: Of all worlds.
+        volatility: Realised volatility per bar, `[B, N]`.
         quoted: Half-spread as a share of the mid, `[N, B]`.
         ratio: Share of the last orders that was filled, `[N, B]`.
         leaked: Log return of the next bar from open to close, `[B, N]`; 0 where it is not leaked.
@@ -94,6 +114,7 @@ class View:
     performance: Performance
     exchange: Exchange
     terms: Terms
+    volatility: Array
     quoted: Array
     ratio: Array
     leaked: Array
@@ -121,6 +142,7 @@ class Observer:
         self._row = np.zeros((num_worlds, layout.size), np.float32)
         self._table = self._row[:, layout.entity_slice].reshape(num_worlds, assets, features)
         self._market = np.zeros((features, num_worlds, assets))
+        self._scales = np.array([1.0, *_SCALED.values(), 1.0])[:features, None, None]
         self._own = np.zeros((len(layout.own), num_worlds, agents), np.float32)
         self._weights = np.zeros((assets, num_worlds, agents), np.float32)
         self._product = np.zeros((assets, num_worlds, agents))
@@ -152,32 +174,39 @@ class Observer:
         return self._observations, self._state
 
     def _write_market(self, view: View) -> None:
-        """What all agents of a world see of each asset."""
-        known, market = view.indicators, self._market
-        volatility, close = known.volatility, known.close
-        features = iter(market[1:])
-        np.divide(known.last_return, volatility, out=next(features))
-        for past, horizon in zip(known.momentum, MOMENTUM_HORIZONS, strict=True):
-            np.divide(past, volatility * horizon**0.5, out=next(features))
-        for average, window in zip(known.moving_averages, MOVING_AVERAGES, strict=True):
-            np.divide(np.log(close / average), volatility * (window / 3) ** 0.5, out=next(features))
-        np.multiply(known.rsi - 50.0, 1 / 20, out=next(features))
-        macd, unit = known.macd, close * volatility
-        np.divide(macd, 2.0 * unit, out=next(features))
-        np.divide(macd - known.macd_signal, unit, out=next(features))
-        np.multiply(known.bollinger, 1 / 1.5, out=next(features))
-        np.divide(known.atr, 0.02 * close, out=next(features))
-        np.log(volatility / _USUAL_VOLATILITY, out=next(features))
-        np.multiply(np.log(np.maximum(known.relative_volume, 1e-3)), 2.0, out=next(features))
-        np.multiply(view.quoted.T, 1000.0, out=next(features))
-        np.multiply(view.exchange.transient.T, 1000.0, out=next(features))
-        np.subtract(1.0, view.ratio.T, out=next(features))
+        """What all agents of a world see of each asset.
+
+        `[B, N]` arrays are small, so that calls cost more than numbers: rows are filled first, and then scaled at once.
+        """
+        known, market, volatility = view.indicators, self._market, view.volatility
+        close, active = known.close, view.terms.active
+        averages = slice(_AVERAGES, _AVERAGES + len(MOVING_AVERAGES))
+        market[_RETURN] = known.last_return
+        market[_MOMENTUM : _MOMENTUM + len(MOMENTUM_HORIZONS)] = known.momentum
+        np.divide(close, known.moving_averages, out=market[averages])
+        np.divide(known.macd, close, out=market[_MACD])
+        np.divide(known.macd - known.macd_signal, close, out=market[_MACD + 1])
         if self._config.allow_leak:
-            np.divide(view.leaked, volatility, out=next(features))
-        np.clip(market, -LIMIT, LIMIT, out=market)
-        market *= view.terms.active
+            market[_LEAKED] = view.leaked
+        np.divide(known.atr, close, out=market[_ATR])
+        np.subtract(known.rsi, 50.0, out=market[_RSI])
+        market[_BOLLINGER] = known.bollinger
+        market[_VOLATILITY] = volatility
+        np.maximum(known.relative_volume, 1e-3, out=market[_VOLUME])
+        market[_HALF_SPREAD] = view.quoted.T
+        market[_DISPLACEMENT] = view.exchange.transient.T
+        np.subtract(1.0, view.ratio.T, out=market[_UNFILLED])
+        np.log(market[averages], out=market[averages])
+        np.log(market[_VOLATILITY : _VOLUME + 1], out=market[_VOLATILITY : _VOLUME + 1])
+        market[_RETURN : _MACD + 2] /= volatility
+        if self._config.allow_leak:
+            market[_LEAKED] /= volatility
+        market[_VOLATILITY] -= _LOG_USUAL_VOLATILITY
+        market *= self._scales
+        cut(market)
+        market *= active
         self._table[...] = market.transpose(1, 2, 0)
-        self._row[:, self.layout.mask_slice] = view.terms.active
+        self._row[:, self.layout.mask_slice] = active
 
     def _write_own(self, view: View) -> None:
         """What each agent sees of itself."""
@@ -194,9 +223,9 @@ class Observer:
         np.multiply(np.log(equity / accounts.initial), 5.0, out=own[5])
         own[6] = (1.0 - view.clock / view.terms.limits)[:, None]
         own[7] = accounts.called
-        np.clip(own, -LIMIT, LIMIT, out=own)
+        cut(own)
         np.multiply(accounts.values, scaled, out=self._weights)
-        np.clip(self._weights, -LIMIT, LIMIT, out=self._weights)
+        cut(self._weights)
 
     def _write_state(self, view: View) -> None:
         """What a central critic sees, the truth about the market included."""
@@ -210,7 +239,7 @@ class Observer:
             self._row[:, layout.entity_slice],
             truth.regime[:, None] == np.arange(len(REGIMES)),
             truth.drift * BARS_PER_YEAR,
-            np.log(np.maximum(truth.volatility, 1e-4) / _USUAL_VOLATILITY) * view.terms.active,
+            (np.log(np.maximum(truth.volatility, 1e-4)) - _LOG_USUAL_VOLATILITY) * view.terms.active,
             (accounts.values.sum(axis=2) / wealth).T,
             (np.abs(accounts.values, out=self._product).sum(axis=2) / wealth).T,
             view.terms.active,
@@ -220,4 +249,4 @@ class Observer:
             state[:, start : start + part.shape[1]] = part
             start += part.shape[1]
         assert start == state.shape[1], (start, assets)
-        np.clip(state, -LIMIT, LIMIT, out=state)
+        cut(state)

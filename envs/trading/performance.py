@@ -71,9 +71,9 @@ class Performance:
             equity: Final equity, `[E, A]`.
 
         Returns:
-            `profit` (final over initial equity, less 1), `max_drawdown`, `sharpe` (annualised, of log returns, risk-free
-            rate 0; 0 where nothing moved), `turnover` (value traded a bar, in multiples of equity), `liquidations`
-            (margin calls an agent), and `cost_<kind>` (shares of the initial balance).
+            `profit` (final over initial equity, less 1), `max_drawdown`, `sharpe` (annualised, of log returns,
+            risk-free rate 0; 0 where nothing moved), `turnover` (value traded a bar, in multiples of equity),
+            `liquidations` (margin calls an agent), and `cost_<kind>` (shares of the initial balance).
         """
         count = np.maximum(present.sum(axis=1), 1)
 

@@ -62,9 +62,7 @@ def test_the_loss_is_rllibs(mode):
     rows = {name: torch.as_tensor(column) for name, column in batch["shared"].items()}
     dist_inputs, values = ours.module["shared"].forward_policy_and_value(rows)
     settings = {"module_id": "shared", "config": config, "batch": rows}
-    mine = ours.compute_loss_for_module(
-        fwd_out={Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values}, **settings
-    )
+    mine = ours.compute_loss_for_module(fwd_out={Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values}, **settings)
     reference = theirs.compute_loss_for_module(fwd_out={Columns.ACTION_DIST_INPUTS: dist_inputs}, **settings)
     assert mine.item() == pytest.approx(reference.item(), rel=1e-5)
     assert abs(mine.item()) > 1e-3
@@ -173,7 +171,9 @@ def test_each_module_learns_from_its_own_rows():
     before = {name: weights(learner, name) for name in ("repeater_0", "repeater_1")}
     del batch.policy_batches["repeater_1"]
     update(learner, batch)
-    assert all(torch.equal(tensor, before["repeater_1"][name]) for name, tensor in weights(learner, "repeater_1").items())
+    assert all(
+        torch.equal(tensor, before["repeater_1"][name]) for name, tensor in weights(learner, "repeater_1").items()
+    )
     assert any(
         not torch.equal(tensor, before["repeater_0"][name]) for name, tensor in weights(learner, "repeater_0").items()
     )

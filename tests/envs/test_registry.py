@@ -66,7 +66,7 @@ def test_a_users_domain_is_found_by_its_address(tmp_path: Path, monkeypatch: pyt
 def test_a_users_env_class_becomes_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes a ParallelEnv is wrapped into a domain under its address."""
     source = (
-        "from envs.adapters.pettingzoo import BatchedParallelEnv\n"
+        "from envs.adapters.parallel import BatchedParallelEnv\n"
         "from envs.cue import DOMAIN\n"
         "def parallel_env(agents=2):\n"
         "    return BatchedParallelEnv(DOMAIN.env({'num_agents': agents}))\n"

@@ -12,6 +12,7 @@ from evaluation.statistics import (
     iqm,
     iqm_interval,
     mean_interval,
+    mean_intervals,
     paired_difference,
     score_interval,
     seeds_interval,
@@ -45,6 +46,24 @@ def test_mean_interval_agrees_with_arch_on_skewed_data() -> None:
     ours = mean_interval(values, resamples=5_000)
     width = theirs[1] - theirs[0]
     assert [ours.low, ours.high] == pytest.approx(theirs, abs=0.08 * width)
+
+
+@pytest.mark.parametrize("values", [NORMAL, np.random.default_rng(9).lognormal(size=80), np.arange(6.0) ** 2])
+def test_mean_interval_is_scipys(values: np.ndarray) -> None:
+    """The fast path for means gives scipy's bias-corrected and accelerated interval, up to resampling noise."""
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa", rng=1).confidence_interval
+    ours = mean_interval(values, resamples=20_000)
+    assert [ours.low, ours.high] == pytest.approx(list(theirs), abs=0.03 * (theirs.high - theirs.low))
+
+
+def test_several_means_are_as_each_alone() -> None:
+    """Figures computed together have the intervals they have alone; one that never varies has no width."""
+    rows = np.stack([NORMAL, NORMAL**2, np.full(400, 0.1)])
+    together = mean_intervals(rows)
+    for row, found in zip(rows, together, strict=True):
+        alone = mean_interval(row)
+        assert (found.estimate, found.low, found.high) == pytest.approx((alone.estimate, alone.low, alone.high))
+    assert together[2].low == together[2].high
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
@@ -127,6 +146,21 @@ def test_paired_difference_sees_what_an_unpaired_test_cannot() -> None:
 def test_p_value_is_exact_for_few_pairs() -> None:
     """With six positive differences only two of the 64 sign patterns are as extreme: p = 2/64."""
     assert paired_difference([1, 2, 3, 4, 5, 6.5], np.zeros(6)).p_value == pytest.approx(2 / 64)
+
+
+def test_p_value_is_scipys() -> None:
+    """With many pairs the sampled sign-flip test agrees with scipy's permutation test."""
+    gap = np.random.default_rng(10).normal(0.2, 1, 60)
+    theirs = stats.permutation_test(
+        (gap, np.zeros(60)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=9_999, rng=1
+    )
+    assert paired_difference(gap, np.zeros(60), resamples=9_999).p_value == pytest.approx(theirs.pvalue, abs=0.015)
+
+
+def test_thousands_of_pairs_are_no_trouble() -> None:
+    """A long record is tested by sampling, where counting all sign patterns would overflow."""
+    gap = np.random.default_rng(11).normal(0.1, 1, 3_000)
+    assert paired_difference(gap, np.zeros(3_000), resamples=500).better
 
 
 def test_p_values_are_uniform_without_a_difference() -> None:

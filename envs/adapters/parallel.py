@@ -18,7 +18,9 @@ class BatchedParallelEnv(ParallelEnv):
     """One world for the rest of the ecosystem.
 
     Its trajectories are those of the same world in a batch, to the bit. What `infos` hold is said in
-    `envs.adapters.single.AgentStep`.
+    `envs.adapters.single.AgentStep`, but masks are as Gymnasium knows them: `action_mask` is what the action space's
+    `sample` takes, a tuple of int8 arrays, one a branch; spaces of continuous actions take none, and which of their
+    dimensions count is `dimension_mask`, bool `[K]`.
 
     Args:
         env: A batch of one world.
@@ -58,7 +60,7 @@ class BatchedParallelEnv(ParallelEnv):
         """Begins an episode: of the seed if one is given, else the next one; `options` is ignored."""
         observations, infos = self._world.reset(seed)
         self.agents = list(self._world.agents)
-        return observations, infos
+        return observations, self._in_their_form(infos)
 
     def step(
         self, actions: Mapping[str, Any]
@@ -77,7 +79,19 @@ class BatchedParallelEnv(ParallelEnv):
         """
         step = self._world.step(actions)
         self.agents = list(self._world.agents)
-        return step.observations, step.rewards, step.terminated, step.truncated, step.infos
+        return step.observations, step.rewards, step.terminated, step.truncated, self._in_their_form(step.infos)
+
+    def _in_their_form(self, infos: Infos) -> Infos:
+        """Replaces flat masks by what Gymnasium's spaces take."""
+        for agent, info in infos.items():
+            mask = info.pop("action_mask", None)
+            space = self.action_spaces[agent]
+            if isinstance(space, MultiDiscrete) and mask is not None:
+                branches = np.split(mask.astype(np.int8), np.cumsum(space.nvec)[:-1])
+                info["action_mask"] = tuple(branches)
+            elif mask is not None:
+                info["dimension_mask"] = mask
+        return infos
 
     def state(self) -> NDArray[np.float32]:
         """The global state, float32 `[S]`."""

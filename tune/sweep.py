@@ -1,0 +1,218 @@
+"""Many trials of one experiment under a search algorithm, and their ranking."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rllib_configs.errors import ConfigError
+from rllib_configs.overrides import merge, set_value, validate
+from rllib_configs.schema import ExperimentConfig
+from rllib_configs.space import Choice, Integer, LogUniform, SweepConfig, Uniform, check_space, plain_values
+from rllib_configs.stages import stages_of
+from tune import figures, paths
+from tune.events import Event, EventKind, Listener, listening, publish
+from tune.experiment import SNAPSHOT_EVERY, TrainingError, cause_of, run_config, tune_config
+from tune.files import read_json, ready_folder, write_json, write_text
+from tune.launch import check_resources, hush, local_cpus, needed_cpus, ray_for
+from tune.suites import scored
+
+BEST = "best.yaml"
+SWEEP = "sweep.json"
+
+
+@dataclass(frozen=True)
+class RankedTrial:
+    """One trial of a sweep.
+
+    Attributes:
+        rank: 1 is the best.
+        trial: Id of the trial.
+        score: Its best evaluation score; None if it never got so far.
+        iterations: Training iterations it was given.
+        status: `done`, `stopped early`, or what failed.
+        values: What it tried, by dotted path.
+    """
+
+    rank: int
+    trial: str
+    score: float | None
+    iterations: int
+    status: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep found.
+
+    Attributes:
+        name: Name of the experiment.
+        folder: Its folder.
+        config: What all trials had in common.
+        ranking: All trials, the best first.
+        best: The best trial's complete configuration, as YAML that `train --config` takes.
+    """
+
+    name: str
+    folder: Path
+    config: ExperimentConfig
+    ranking: list[RankedTrial]
+    best: Path
+
+
+def sweep(
+    config: ExperimentConfig,
+    plan: SweepConfig,
+    *,
+    samples: int,
+    name: str | None = None,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> SweepResult:
+    """Searches for better settings: Optuna's TPE proposes trials, ASHA stops those that fall behind.
+
+    All trials share the experiment's seed, so that they are compared on the same worlds.
+
+    Args:
+        config: What all trials have in common.
+        plan: What is tried.
+        samples: Trials in all.
+        name: Name of the experiment; made up if None.
+        resume: Go on with the sweep of that name.
+        listeners: Told what happens.
+
+    Raises:
+        ConfigError: If a value of the space is not allowed, or the resources are not there.
+        FolderError: If results cannot be written.
+        TrainingError: If every trial failed.
+    """
+    if samples < 1:
+        raise ConfigError(f"samples: got {samples}, allowed is 1 or more")
+    config = paths.absolute(config)
+    results = ready_folder(Path(config.resources.results))
+    if resume:
+        folder = paths.find_folder(results, name, config.domain)
+        config = paths.load_config(folder)
+        saved = read_json(folder / SWEEP)
+        if saved is None:
+            raise ConfigError(f"--resume: {folder.name!r} is not a sweep; resume it with entrepot train")
+        plan, samples = SweepConfig.model_validate(saved["plan"]), int(saved["samples"])
+    else:
+        config = configured(config, plan)
+        folder = paths.new_folder(config, name or f"sweep_{paths.new_name(config)}")
+    check_space(config, plan)
+    stages_of(config)
+    if not scored(config):
+        raise ConfigError(
+            f"evaluation.interval: got {config.evaluation.interval}, allowed in a sweep is 1 or more, in a domain with "
+            "yardsticks: trials are ranked by score"
+        )
+    available = config.resources.cpus or local_cpus()
+    if not os.environ.get("RAY_ADDRESS"):
+        check_resources(config, available)
+    if not resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths.save_config(folder, config)
+        write_json(folder / SWEEP, {"plan": plan.model_dump(mode="json"), "samples": samples})
+    with listening(folder.name, *listeners), ray_for(config):
+        publish(Event(EventKind.STARTED, folder.name))
+        grid = _tuner(config, plan, folder, samples).fit()
+    return _result(config, folder, grid)
+
+
+def configured(config: ExperimentConfig, plan: SweepConfig) -> ExperimentConfig:
+    """The experiment with the sweep's own settings; a trial ends after the plan's iterations at the latest.
+
+    Raises:
+        ConfigError: If a setting is not allowed.
+    """
+    tree: dict[str, Any] = {}
+    merge(tree, config.model_dump(mode="json"))
+    for path, value in plan.settings.items():
+        set_value(tree, path, value)
+    set_value(tree, "stop.iterations", plan.iterations)
+    return validate(tree)
+
+
+def _tuner(config: ExperimentConfig, plan: SweepConfig, folder: Path, samples: int) -> Any:
+    hush()
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SNAPSHOT_EVERY)
+    import optuna
+    import ray
+    from ray.tune import Tuner
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    from tune.trainable import ExperimentTrainable
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if Tuner.can_restore(str(folder)):
+        return Tuner.restore(str(folder), ExperimentTrainable, resume_errored=True)
+    cpus = ray.cluster_resources().get("CPU", 1.0)
+    return Tuner(
+        ExperimentTrainable,
+        param_space={
+            "experiment": config.model_dump(mode="json"),
+            "overrides": {path: _domain(dimension) for path, dimension in plan.space.items()},
+        },
+        tune_config=tune_config(
+            metric=figures.EVAL,
+            mode="max",
+            num_samples=samples,
+            max_concurrent_trials=max(1, int(cpus // needed_cpus(config))),
+            search_alg=OptunaSearch(seed=config.seed),
+            scheduler=ASHAScheduler(
+                time_attr=figures.ITERATION,
+                max_t=plan.iterations,
+                grace_period=plan.grace,
+                reduction_factor=plan.reduction,
+            ),
+        ),
+        run_config=run_config(config, folder, parent=folder.name),
+    )
+
+
+def _domain(dimension: Uniform | LogUniform | Integer | Choice) -> Any:
+    """A dimension as Tune knows it."""
+    from ray import tune
+
+    if isinstance(dimension, Choice):
+        return tune.choice(list(dimension.values))
+    if isinstance(dimension, Integer):
+        return tune.randint(dimension.low, dimension.high + 1)
+    if isinstance(dimension, LogUniform):
+        return tune.loguniform(dimension.low, dimension.high)
+    return tune.uniform(dimension.low, dimension.high)
+
+
+def _result(config: ExperimentConfig, folder: Path, grid: Any) -> SweepResult:
+    results = list(grid)
+    rows = []
+    for result in results:
+        metrics = result.metrics or {}
+        row = figures.pick(metrics)
+        score, iterations = row.get(figures.BEST), int(row.get(figures.ITERATION, 0))
+        reason = figures.reason_to_stop(row, config.stop)
+        status = "done" if reason else "stopped early"
+        if result.error is not None:
+            status = f"failed: {cause_of(result.error)}"
+        values = plain_values((metrics.get("config") or {}).get("overrides", {}))
+        rows.append((Path(result.path).name.removeprefix("trial_"), score, iterations, status, values))
+    if all(result.error is not None for result in results):
+        raise TrainingError(f"all {len(results)} trials failed; the first: {rows[0][3]}") from results[0].error
+    rows.sort(key=lambda row: -math.inf if row[1] is None else row[1], reverse=True)
+    ranking = [RankedTrial(rank, *row) for rank, row in enumerate(rows, start=1)]
+    tree = config.model_dump(mode="json")
+    for path, value in ranking[0].values.items():
+        set_value(tree, path, value)
+    best = folder / BEST
+    write_text(best, yaml.safe_dump(tree, sort_keys=False, width=120))
+    write_json(folder / paths.RANKING, [asdict(trial) for trial in ranking])
+    return SweepResult(folder.name, folder, config, ranking, best)
