@@ -154,7 +154,8 @@ class PPOLearner(PPOTorchLearner):
                     batch=minibatch,
                     fwd_out={Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values},
                 )
-                optimizer.zero_grad(set_to_none=True)
+                for parameter in parameters:  # what `zero_grad` does, without its profiling hooks
+                    parameter.grad = None
                 loss.backward()
                 norm = _clip(parameters, config.grad_clip, config.grad_clip_by)
                 if torch.isfinite(norm):

@@ -145,12 +145,17 @@ class ModuleColumns:
             self.states[step] = observation.state
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """What the module reads at a step, `[B * A, …]`."""
-        batch = {Columns.OBS: self._rows[step]}
-        if self._mask_rows is not None and step < self.shape[0]:
+        """What the module reads at a step before the last, `[B * A, …]`."""
+        batch = self.critic_batch(step, step + 1)
+        if self._mask_rows is not None:
             batch[ACTION_MASK] = self._mask_rows[step]
+        return batch
+
+    def critic_batch(self, start: int, stop: int) -> dict[str, Tensor]:
+        """What the critic reads at steps `start` to before `stop`, `[(stop - start) * B * A, …]`."""
+        batch = {Columns.OBS: self._rows[start:stop].flatten(0, 1)}
         if self._state_rows is not None:
-            batch[STATE] = self._state_rows[step].repeat_interleave(self.shape[2], dim=0)
+            batch[STATE] = self._state_rows[start:stop].flatten(0, 1).repeat_interleave(self.shape[2], dim=0)
         return batch
 
     def act(self, step: int, dist_inputs: Tensor, generator: torch.Generator) -> NDArray[Any]:
@@ -162,9 +167,10 @@ class ModuleColumns:
         clipped = np.clip(self.actions[step], -1.0, 1.0)
         return clipped if self.masks is None else clipped * self.masks[step]
 
-    def foresee(self, step: int, values: Tensor) -> None:
-        """Writes down the values of a step, `[B * A]`."""
-        self._value_rows[step] = values
+    def foresee(self, start: int, values: Tensor) -> None:
+        """Writes down values of one step or several from `start` on, `[n * B * A]`."""
+        rows = self._value_rows[start:].flatten()
+        rows[: len(values)] = values
 
     def outcome(self, step: int, result: Step) -> None:
         """Writes down what a step brought."""

@@ -194,11 +194,8 @@ class BatchedEnvRunner(EnvRunner):
         per_pass = max(1, VALUE_CHUNK // (column.shape[1] * column.shape[2]))
         first = steps if module.network.share_trunk else 0
         for start in range(first, steps + 1, per_pass):
-            batches = [column.batch(step) for step in range(start, min(start + per_pass, steps + 1))]
-            joined = {name: torch.cat([batch[name] for batch in batches]) for name in batches[-1]}
-            values = module.compute_values(joined).chunk(len(batches))
-            for step, part in enumerate(values, start):
-                column.foresee(step, part)
+            stop = min(start + per_pass, steps + 1)
+            column.foresee(start, module.compute_values(column.critic_batch(start, stop)))
         batch, living = column.finals()
         ends = _in_chunks(module, batch) if batch else torch.zeros(0)
         estimates, targets = column.estimate(ends.numpy(), living, gamma=self.config.gamma, lambda_=self.config.lambda_)

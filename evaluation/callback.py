@@ -18,6 +18,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from curriculum.config import Curriculum
 from envs.base import BatchedEnv
 from envs.registry import get_domain
+from evaluation.progress import LearningCurve, LearningPoint, StageStart
 from evaluation.statistics import Interval, score_interval
 from evaluation.suite import Suite, validation_tasks
 from policies.base import Policy
@@ -50,6 +51,7 @@ class EvaluationCallback(RLlibCallback):
 
     Attributes:
         history: All evaluations, oldest first, the untrained policy's included.
+        stages: Every stage that was entered, in order, the first included.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class EvaluationCallback(RLlibCallback):
         self._env: BatchedEnv | None = None
         self._naive: list[NDArray[np.float64]] = []
         self._informed: list[NDArray[np.float64]] = []
-        self._first_stage = curriculum.stages[0].name
+        self.stages = [StageStart(steps=0, stage=0, name=curriculum.stages[0].name)]
 
     # -- what RLlib calls ------------------------------------------------------------------------------------------
 
@@ -78,22 +80,26 @@ class EvaluationCallback(RLlibCallback):
         sticks = self._yardsticks or baselines(self._suite.domain)
         self._naive = self._returns(sticks.policies[sticks.naive]())
         self._informed = self._returns(sticks.policies[sticks.informed]())
-        self.history = [self._evaluate(algorithm, 0, 0, 0.0, 0, self._first_stage)]
+        self.history = [self._evaluate(algorithm, 0, 0, 0.0, 0, self.stages[0].name)]
 
     def on_train_result(
         self, *, algorithm: Any, metrics_logger: Any = None, result: dict[str, Any], **kwargs: Any
     ) -> None:
         """Evaluates if it is time, and reports the latest figures in every result."""
         iteration = int(result.get("training_iteration", len(self.history)))
+        steps, stage = env_steps_in(result), int(result.get("curriculum/stage", 0))
+        if stage != self.stages[-1].stage:
+            name = str(result.get("curriculum/stage_name", ""))
+            self.stages.append(StageStart(steps=steps, stage=stage, name=name))
         began = time.perf_counter()
         if iteration % self._every == 0:
             self.history.append(
                 self._evaluate(
                     algorithm,
                     iteration,
-                    env_steps_in(result),
+                    steps,
                     float(result.get("time_total_s", 0.0)),
-                    int(result.get("curriculum/stage", 0)),
+                    stage,
                     str(result.get("curriculum/stage_name", "")),
                 )
             )
@@ -107,15 +113,29 @@ class EvaluationCallback(RLlibCallback):
         for name, interval in latest.tasks.items():
             result[f"eval_score/{name}"] = interval.estimate
 
+    @property
+    def curve(self) -> LearningCurve:
+        """The history as the report draws it."""
+        return LearningCurve(
+            points=tuple(LearningPoint(steps=point.env_steps, score=point.score) for point in self.history),
+            stages=tuple(self.stages),
+            unit="world-steps",
+            end=max(self.history[-1].env_steps, self.stages[-1].steps),
+        )
+
     # -- what a checkpoint holds -----------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """The history, as plain values."""
-        return {"history": [point.model_dump(mode="json") for point in self.history]}
+        return {
+            "history": [point.model_dump(mode="json") for point in self.history],
+            "stages": [start.model_dump(mode="json") for start in self.stages],
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         self.history = [EvaluationPoint.model_validate(point) for point in state["history"]]
+        self.stages = [StageStart.model_validate(start) for start in state["stages"]]
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

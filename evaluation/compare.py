@@ -10,19 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.base import BatchedEnv, EnvConfig
-from envs.registry import Domain, get_domain
-from evaluation.fit import FittedPolicy, same_spaces
 from evaluation.results import Comparison, PolicyResult, ScenarioResult
 from evaluation.statistics import Difference, Interval, mean_intervals, paired_difference, score_interval
 from evaluation.suite import Scenario, Suite
+from evaluation.worlds import SuiteWorlds
 from policies.base import Policy, RandomPolicy
 from policies.heuristics import Baselines, baselines
 from policies.rollout import play
 
 Floats = NDArray[np.float64]
-MAX_WORLDS = 128
-"""Worlds stepped together: enough to amortise every call, few enough for a laptop's memory with 100 agents."""
-
 KIND_TITLES = {"held_out": "All held-out scenarios", "stress": "All stress scenarios", "real": "All real data"}
 
 
@@ -56,14 +52,13 @@ def compare(
     Raises:
         ValueError: If a learned policy cannot act in a scenario's env, or a name is taken twice or unknown.
     """
-    domain = get_domain(suite.domain)
     sticks = yardsticks or baselines(suite.domain)
     makers: dict[str, Callable[[], Policy]] = {**sticks.policies}
     makers.setdefault("random", RandomPolicy)
     if taken := sorted(set(makers) & set(learned)):
         raise ValueError(f"learned: got the name {taken[0]!r}, allowed are names other than {', '.join(makers)}")
     chosen = suite.scenarios if scenarios is None else [suite.scenario(name) for name in scenarios]
-    envs = _Envs(domain, env_config)
+    envs = SuiteWorlds(suite.domain, env_config)
     everything: list[tuple[Scenario, dict[str, _Played]]] = []
     results = []
     for scenario in chosen:
@@ -87,30 +82,6 @@ def compare(
         overall=tuple(_together(suite, everything, sticks, list(learned))),
         scenarios=tuple(results),
     )
-
-
-class _Envs:
-    """Makes an env for each scenario, reusing the last one, and fits learned policies to it."""
-
-    def __init__(self, domain: Domain, env_config: EnvConfig | Mapping[str, Any] | None) -> None:
-        self._domain = domain
-        given = env_config.model_dump() if isinstance(env_config, EnvConfig) else dict(env_config or {})
-        self._fields = domain.config_type.model_validate(given).model_dump()
-        self._home = domain.env(self._fields)
-        self._last: tuple[str, BatchedEnv] | None = None
-
-    def of(self, scenario: Scenario) -> BatchedEnv:
-        """Worlds for a scenario."""
-        worlds = min(MAX_WORLDS, scenario.episodes)
-        key = f"{worlds} {sorted(scenario.env.items())}"
-        if self._last is None or self._last[0] != key:
-            task = scenario.tasks[0]
-            self._last = (key, self._domain.env({**self._fields, **scenario.env}, worlds, task=task))
-        return self._last[1]
-
-    def fit(self, policy: Policy, env: BatchedEnv) -> Policy:
-        """The policy as it can act in `env`, which may hold fewer entities than it was trained with."""
-        return policy if same_spaces(env, self._home) else FittedPolicy(policy, self._home)
 
 
 def _play(env: BatchedEnv, policy: Policy, scenario: Scenario, seed: int) -> _Played:

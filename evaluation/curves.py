@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from envs.base import BatchedEnv, Task
-from evaluation.suite import Measure
+from envs.base import BatchedEnv, EnvConfig, Task
+from evaluation.suite import Measure, Suite
+from evaluation.worlds import SuiteWorlds
 from policies.base import Policy
+from policies.heuristics import Baselines, baselines
 
 
 class Curve(BaseModel):
@@ -37,6 +40,36 @@ class Curves(BaseModel):
     worlds: int = Field(description="Worlds the mean is over.")
     dates: tuple[str, ...] = Field((), description="Date of each step, where all worlds share one.")
     curves: tuple[Curve, ...] = Field(description="One a policy.")
+
+
+def draw_suite(
+    suite: Suite,
+    env_config: EnvConfig | Mapping[str, Any] | None,
+    learned: Mapping[str, Policy],
+    *,
+    yardsticks: Baselines | None = None,
+) -> list[Curves]:
+    """Draws learned policies and yardsticks in the scenarios that the suite names for it.
+
+    Args:
+        suite: Says which scenarios, which yardsticks, and what is drawn; see `Measure`.
+        env_config: The run's env config.
+        learned: Trained policies, by name.
+        yardsticks: The domain's own if None.
+    """
+    sticks = yardsticks or baselines(suite.domain)
+    measure = suite.measure
+    names = [name for name in measure.policies or sticks.policies if name in sticks.policies and name != "random"]
+    worlds = SuiteWorlds(suite.domain, env_config, max_worlds=measure.worlds)
+    drawn = []
+    for name in measure.scenarios or (suite.scenarios[0].name,):
+        scenario = suite.scenario(name)
+        env = worlds.of(scenario)
+        players = {who: worlds.fit(policy, env) for who, policy in learned.items()}
+        players |= {who: sticks.policies[who]() for who in names if who not in scenario.exclude}
+        title, task = scenario.title, scenario.tasks[0]
+        drawn.append(draw(env, players, task, measure, scenario=name, title=title, seed=suite.seed))
+    return drawn
 
 
 def draw(

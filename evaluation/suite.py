@@ -99,6 +99,8 @@ class Measure(BaseModel):
     dates: str | None = Field(
         None, description="Dotted name of a method of the env that gives each world's date; None, or not there: steps."
     )
+    policies: tuple[str, ...] = Field((), description="Yardsticks that are drawn; none: all but the random policy.")
+    worlds: int = Field(64, ge=1, description="Episodes that a curve is the mean of, at most.")
     scenarios: tuple[str, ...] = Field((), description="Scenarios that curves are drawn for; none: the first.")
 
 

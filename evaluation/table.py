@@ -10,61 +10,135 @@ from rich.text import Text
 from evaluation.results import Comparison, PolicyResult, ScenarioResult
 from evaluation.statistics import Difference, Interval
 
+MARKS = {"better": "▲", "worse": "▼", "unclear": "≈"}
 
-def table_of(comparison: Comparison) -> RenderableType:
-    """All scenarios, those taken together first, and how to read them."""
-    results = [*comparison.overall, *comparison.scenarios]
-    reading = (
-        f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}. In brackets {100 * comparison.confidence:.0f}% "
-        "intervals. The last column is the learner's gain on the same worlds: + better, - worse beyond chance, = no "
-        "telling."
+
+def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType:
+    """The scenarios of each kind taken together, then every scenario in a line, and how to read it.
+
+    Args:
+        comparison: What was found.
+        details: A table of its own for every scenario, with all figures.
+    """
+    parts: list[RenderableType] = [scenario_table(comparison, result) for result in comparison.overall]
+    parts.append(summary_table(comparison))
+    if details:
+        parts += [scenario_table(comparison, result) for result in comparison.scenarios]
+    percent = f"{100 * comparison.confidence:.0f}%"
+    parts.append(
+        Text(
+            f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}; {percent} intervals in brackets. On the same "
+            f"worlds the learner is {MARKS['better']} better, {MARKS['worse']} worse beyond chance, "
+            f"{MARKS['unclear']} too close to tell.",
+            style="dim",
+        )
     )
-    return Group(*(scenario_table(comparison, result) for result in results), Text(reading, style="dim"))
+    return Group(*parts)
+
+
+def summary_table(comparison: Comparison) -> Table:
+    """A row a scenario, a column a policy: the headline figure, or the score where there is none."""
+    column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
+    title = "Mean score" if column is None else column.title
+    table = Table(title=f"{title} by scenario", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("scenario")
+    names = list(dict.fromkeys([*comparison.learners, *policies_of(comparison)]))
+    for name in names:
+        table.add_column(name, justify="right", style="bold" if name in comparison.learners else None)
+    for result in comparison.scenarios:
+        learner = learner_of(result)
+        cells = []
+        for name in names:
+            policy = result.of(name)
+            mark = "" if learner is None or policy is None else mark_of(learner, name)
+            cells.append("" if policy is None else f"{show_headline(comparison, policy)} {mark}".rstrip())
+        table.add_row(result.title, *cells)
+    return table
 
 
 def scenario_table(comparison: Comparison, result: ScenarioResult) -> Table:
-    """One scenario, a row a policy."""
+    """One scenario, a row a policy, all figures."""
     shown = [column for column in comparison.columns if any(column.metric in p.metrics for p in result.policies)]
-    table = Table(title=f"{result.title}  ({result.samples} samples)", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=f"{result.title} ({result.samples} samples)", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("policy")
     table.add_column("score", justify="right")
-    if not shown:
-        table.add_column("return", justify="right")
     for column in shown:
         table.add_column(column.title.lower(), justify="right")
-    learner = next((p for p in result.policies if p.learned), None)
+    learner = learner_of(result)
     if learner is not None:
-        table.add_column(f"{learner.policy} against it", justify="right")
+        table.add_column(f"{learner.policy} is", justify="right")
     for policy in result.policies:
         cells = [policy.policy, show_interval(policy.score)]
-        if not shown:
-            cells.append(show_interval(policy.mean_return))
         for column in shown:
             figure = policy.metrics.get(column.metric)
             cells.append("" if figure is None else column.show(figure.estimate))
         if learner is not None:
-            cells.append(verdict(learner, policy.policy))
+            cells.append(verdict(comparison, learner, policy.policy))
         table.add_row(*cells, style="bold" if policy.learned else None)
     return table
+
+
+def policies_of(comparison: Comparison) -> list[str]:
+    """Names of all policies, from the naive one to the informed one, as good as they are on the whole."""
+    ranked = [
+        result.policy for scenario in (*comparison.overall, *comparison.scenarios) for result in scenario.policies
+    ]
+    return list(dict.fromkeys(ranked))[::-1]
+
+
+def learner_of(result: ScenarioResult) -> PolicyResult | None:
+    """The best learned policy."""
+    return next((policy for policy in result.policies if policy.learned), None)
 
 
 def show_interval(interval: Interval | None, digits: int = 2) -> str:
     """`0.41 [0.35, 0.47]`; only the estimate where there is no interval, nothing where there is no score."""
     if interval is None:
         return ""
-    if interval.low == -float("inf") or interval.high == float("inf") or interval.low == interval.high:
+    if not bounded(interval) or interval.high - interval.low < 10.0**-digits / 2:
         return f"{interval.estimate:.{digits}f}"
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def verdict(learner: PolicyResult, yardstick: str) -> str:
-    """The learner's gain over a yardstick, with a sign that says whether it is beyond chance."""
-    difference = learner.differences.get(yardstick)
+def bounded(interval: Interval) -> bool:
+    """Whether anything is known about how far off the estimate may be."""
+    return bool(abs(interval.low) != float("inf") and abs(interval.high) != float("inf"))
+
+
+def show_headline(comparison: Comparison, policy: PolicyResult) -> str:
+    """The headline figure as text, else the score, else the mean return."""
+    column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
+    if column is not None and column.metric in policy.metrics:
+        return column.show(policy.metrics[column.metric].estimate)
+    return f"{(policy.score or policy.mean_return).estimate:.2f}"
+
+
+def difference_of(learner: PolicyResult, yardstick: str) -> Difference | None:
+    """The learner's gain over a yardstick: of the headline figure where there is one."""
+    return learner.headline_differences.get(yardstick, learner.differences.get(yardstick))
+
+
+def mark_of(learner: PolicyResult, yardstick: str) -> str:
+    """One sign for better, worse or too close to tell; none against itself."""
+    difference = difference_of(learner, yardstick)
+    return "" if difference is None else MARKS[word_of(difference)]
+
+
+def word_of(difference: Difference) -> str:
+    """What may be claimed of a difference."""
+    return "better" if difference.better else "worse" if difference.worse else "unclear"
+
+
+def verdict(comparison: Comparison, learner: PolicyResult, yardstick: str) -> str:
+    """Such as `▲ better by 3.1%`."""
+    difference = difference_of(learner, yardstick)
     if difference is None:
         return ""
-    return f"{sign(difference)} {difference.mean.estimate:+.2f}"
-
-
-def sign(difference: Difference) -> str:
-    """+ for better, - for worse, = for no telling."""
-    return "+" if difference.better else "-" if difference.worse else "="
+    column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
+    size = abs(difference.mean.estimate)
+    of_headline = column is not None and yardstick in learner.headline_differences
+    shown = column.show(size) if of_headline and column is not None else f"{size:.2f}"
+    word = word_of(difference)
+    if word == "unclear":
+        return f"{MARKS[word]} too close to tell"
+    return f"{MARKS[word]} {word} by {shown}"

@@ -33,7 +33,11 @@ from tune.runtime import ROOT, add_working_folder, runtime_env
 
 address, env = sys.argv[1], sys.argv[2]
 add_working_folder()
-given = {"cured": lambda: runtime_env("her_package.env:NUMBER"), "bare": lambda: None, "second": lambda: {"working_dir": str(ROOT)}}
+given = {
+    "cured": lambda: runtime_env("her_package.env:NUMBER"),
+    "bare": lambda: None,
+    "second": lambda: {"working_dir": str(ROOT)},
+}
 try:
     ray.init(address=address, runtime_env=given[env](), logging_level="ERROR", log_to_driver=False)
 except ValueError as error:
@@ -142,13 +146,11 @@ def test_3_the_script_alone_finds_the_packages_where_they_are_installed(wheel: z
     home, site = tmp_path / "home", tmp_path / "site"
     home.mkdir()
     shutil.copy(ROOT / "entrepot.py", home)
-    command = [sys.executable, home / "entrepot.py", "envs"]
-    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     wheel.extractall(site)
     run = subprocess.run(
-        command,
+        [sys.executable, str(home / "entrepot.py"), "envs"],
         cwd=home,
-        env=bare | {"PYTHONPATH": str(site)},
+        env=os.environ | {"PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -150,7 +150,7 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
     return RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
-        stop=Bounds(config.stop),
+        stop=Bounds(config.stop, folder.name),
         callbacks=callbacks,
         failure_config=FailureConfig(max_failures=config.resources.max_failures),
         checkpoint_config=CheckpointConfig(

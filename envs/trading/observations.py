@@ -52,7 +52,7 @@ _SCALED = {
     "volatility": 1.0,  # log(volatility / 1.25%)
     "volume": 2.0,  # log(volume / its average)
     "half_spread": 1000.0,  # share of the mid
-    "displacement": 1000.0,  # what is still to decay of the agents' impact on the log mid
+    "displacement": 10_000.0,  # what is still to decay of the agents' impact on the log mid
     "unfilled": 1.0,  # share of the last orders that was not filled
 }
 MARKET_FEATURES = tuple(_SCALED)

@@ -154,10 +154,14 @@ class Momentum(TargetPolicy):
         wanted = self.budget * np.clip(trend / self.strength, -2.0, 2.0) * share
         if not self._env.config.allow_short:
             wanted = np.maximum(wanted, 0.0)
-        wanted /= np.maximum(np.abs(wanted).sum(axis=2, keepdims=True) / self.budget, 1.0)
+        wanted = self._affordable(wanted)
         held = layout.feature_of(seen, "weight")
         band = self.band * self.budget / np.maximum(exists.sum(axis=2, keepdims=True), 1.0)
-        return np.where(np.abs(wanted - held) > band, wanted, held)
+        return self._affordable(np.where(np.abs(wanted - held) > band, wanted, held))
+
+    def _affordable(self, targets: Array) -> Array:
+        """Targets scaled down to the budget where they exceed it."""
+        return np.asarray(targets / np.maximum(np.abs(targets).sum(axis=2, keepdims=True) / self.budget, 1.0))
 
 
 class RegimeOracle(TargetPolicy):

@@ -13,6 +13,7 @@ from curriculum.config import Curriculum
 from curriculum.files import parse_typed
 from envs.base import Actions, Observation
 from evaluation.callback import EvaluationCallback, env_steps_in
+from evaluation.progress import LearningCurve
 from evaluation.suite import Suite
 from policies.base import PolicyState
 from policies.heuristics.cue import RepeatCue
@@ -98,6 +99,17 @@ def test_the_curve_starts_untrained_and_moves_every_few_iterations() -> None:
     ]
 
 
+def test_stages_are_taken_down_when_they_begin() -> None:
+    """The start of a stage is known to the iteration, however rarely one evaluates."""
+    callback, learner = started(every=100)
+    for iteration in (1, 2, 3):
+        train(callback, learner, iteration)
+    assert [(start.steps, start.stage, start.name) for start in callback.stages] == [
+        (0, 0, "easy"),
+        (100, 1, "hard"),
+    ]
+
+
 def test_the_best_score_is_kept() -> None:
     """A policy that gets worse again lowers the score but not the best one."""
     callback, learner = started(every=1)
@@ -123,8 +135,26 @@ def test_history_survives_a_checkpoint() -> None:
     other, _ = started(every=1)
     other.set_state(json.loads(json.dumps(callback.get_state())))
     assert other.history == callback.history
+    assert other.stages == callback.stages
     train(other, learner, 2)
     assert [point.iteration for point in other.history] == [0, 1, 2]
+
+
+def test_flat_results_tell_the_same_story() -> None:
+    """The learning curve read from saved results is the one the callback itself remembers."""
+    callback, learner = started()
+    rows = []
+    for iteration in range(1, 6):
+        learner.factor += 0.3
+        rows.append({**train(callback, learner, iteration), "world_steps": 100 * iteration})
+    rows[0].update({"curriculum/stage": 0, "curriculum/stage_name": "easy"})
+    callback.stages[1] = callback.stages[1].model_copy(update={"steps": 200})
+    curve = LearningCurve.from_rows(rows, steps="world_steps", unit="world-steps")
+    assert curve.points == callback.curve.points
+    assert curve.stages == callback.curve.stages
+    assert [point.steps for point in curve.points] == [0, 200, 400]
+    assert curve.best == curve.points[-1]
+    assert curve.end == 500
 
 
 def test_steps_are_found_where_rllib_puts_them() -> None:

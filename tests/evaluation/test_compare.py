@@ -105,10 +105,10 @@ def test_the_table_shows_every_policy_and_the_verdicts(comparison: Comparison) -
     text = io.StringIO()
     Console(file=text, width=120).print(table_of(comparison))
     shown = text.getvalue()
-    assert all(name in shown for name in ("halfway", "repeat", "random", "halfway against it"))
+    assert all(name in shown for name in ("halfway", "repeat", "random", "halfway is"))
     assert "0 is random, 1 is repeat" in shown
-    assert "+ +" in shown
-    assert "- -" in shown
+    assert "▲ better by" in shown
+    assert "▼ worse by" in shown
 
 
 def test_a_learner_as_good_as_the_yardstick_is_not_called_better() -> None:

@@ -81,7 +81,7 @@ def test_under_a_limit_it_agrees_with_scipy(allow_short: bool) -> None:
             held = long - short
             return float(-(drift[world] @ held) + fee * short.sum() + 0.5 * held @ matrix @ held) * 1e4
 
-        solved = minimize(
+        solved = minimize(  # type: ignore[call-overload]
             loss,
             np.full(2 * assets, 0.01),
             method="SLSQP",

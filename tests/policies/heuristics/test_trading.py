@@ -69,7 +69,7 @@ def test_cash_earns_exactly_nothing(mode: str, regime: MarketRegime) -> None:
 @pytest.mark.parametrize("regime", list(MarketRegime))
 def test_the_oracle_beats_cash_in_every_regime(regime: MarketRegime) -> None:
     """Knowing the drifts pays, after all costs and with risk counted, by at least four standard errors."""
-    assert significance(played(RegimeOracle(), 48, market_regime=regime).returns) > 4
+    assert significance(played(RegimeOracle(), 32, market_regime=regime).returns) > 4
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_oracle_pays_in_any_house(config: dict[str, Any]) -> None:
 def test_the_oracle_knows_more_than_any_other_yardstick() -> None:
     """On a switching market it earns significantly more than every other baseline in the same worlds."""
     returns = {
-        name: played(policy(), 96, market_regime=MarketRegime.SWITCHING).returns
+        name: played(policy(), 64, market_regime=MarketRegime.SWITCHING).returns
         for name, policy in BASELINES.policies.items()
     }
     for name in set(returns) - {"oracle"}:
@@ -99,7 +99,7 @@ def test_the_oracle_knows_more_than_any_other_yardstick() -> None:
 @pytest.mark.parametrize("name", BASELINES.policies)
 def test_without_drift_nobody_beats_cash(name: str) -> None:
     """On martingales no baseline earns significantly, in mean return or in mean profit."""
-    episodes = played(BASELINES.policies[name](), 128, drift_scale=0.0)
+    episodes = played(BASELINES.policies[name](), 96, drift_scale=0.0)
     assert significance(episodes.returns) < 2.6
     assert significance(episodes.metrics["profit"]) < 2.6
 
@@ -189,7 +189,7 @@ def test_only_the_oracle_borrows(policy: type[Policy]) -> None:
     group = next(iter(env.groups))
     for _ in range(30):
         actions = actions_of(chosen, env, observation)
-        assert (np.abs(actions).sum(axis=2) * 4.0 < 1.2).all()
+        assert (np.abs(actions).sum(axis=2) * 4.0 < 1.01).all()
         observation = env.step({group: actions}).observation
 
 
@@ -212,7 +212,7 @@ def test_momentum_follows_trends_it_can_see() -> None:
 
 
 def test_momentum_earns_where_trends_are_strong() -> None:
-    """Where drifts are strong for the noise, a rule that only sees indicators beats cash: there is something to learn."""
+    """Where drifts are strong for the noise, a rule that only sees indicators beats cash: it can be learned."""
     episodes = played(Momentum(), 48, market_regime=MarketRegime.VOLATILE, drift_scale=2.0)
     assert significance(episodes.returns) > 4
 
