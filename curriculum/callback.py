@@ -5,7 +5,8 @@ manager and sends new tasks when the stage changes. Give it to RLlib as
 `config.callbacks([functools.partial(CurriculumCallback, curriculum=...), …])`: RLlib calls whatever it finds there.
 
 It relies on an algorithm that has `finished_episodes` (the last iteration's, each with `task` and `mean_return`),
-`set_tasks(tasks)` (for every runner, also those recreated later) and `config`; it does not import it.
+`set_tasks(tasks)` (for every runner, also those recreated later), `as_policy()` where there are exams, and `config`; it
+does not import it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from curriculum.config import Curriculum
+from curriculum.config import Curriculum, Stage
 from curriculum.manager import CurriculumManager, Event
 from curriculum.references import measure_references
+from envs.base import BatchedEnv
+from envs.registry import get_domain
 from policies.heuristics import Baselines
+from policies.rollout import play
 from policies.score import Reference
+
+EXAM_SEED = 40_000_001
+"""First seed of the exams, one each; neither trained, validated nor tested on."""
+EXAM_WORLDS = 128
+"""Worlds that an exam plays in together, at most."""
 
 
 class CurriculumCallback(RLlibCallback):
@@ -52,6 +61,7 @@ class CurriculumCallback(RLlibCallback):
         self._episodes = reference_episodes
         self._seed = reference_seed
         self._yardsticks = yardsticks
+        self._exam_env: BatchedEnv | None = None
 
     # -- what RLlib calls ------------------------------------------------------------------------------------------
 
@@ -78,7 +88,10 @@ class CurriculumCallback(RLlibCallback):
         """Scores the iteration's episodes, moves between stages, and reports flat `curriculum/…` keys."""
         scores = self._scores(algorithm.finished_episodes)
         stage = self.manager.current
-        events = self.manager.record(scores.get(stage.name, np.zeros(0)))
+        counted = scores.get(stage.name, np.zeros(0))
+        if self.manager.curriculum.exam_every:
+            counted = self._examine(algorithm, stage, int(result.get("training_iteration", 0)))
+        events = self.manager.record(counted)
         if self.manager.current is not stage:
             self._send(algorithm)
         result.update(self._report(scores, events))
@@ -129,6 +142,23 @@ class CurriculumCallback(RLlibCallback):
             if episode.task in self.references:
                 returns.setdefault(episode.task, []).append(episode.mean_return)
         return {name: self.references[name].score(np.array(values)) for name, values in returns.items()}
+
+    def _examine(self, algorithm: Any, stage: Stage, iteration: int) -> NDArray[np.float64]:
+        """Scores of the policy, without exploration, on fresh worlds of the stage; none if it is not yet time."""
+        curriculum = self.manager.curriculum
+        if iteration % curriculum.exam_every:
+            return np.zeros(0)
+        if self._exam_env is None:
+            worlds = min(EXAM_WORLDS, curriculum.exam_episodes)
+            self._exam_env = get_domain(curriculum.domain).env(algorithm.config.env_config, worlds, task=stage.task)
+        episodes = play(
+            self._exam_env,
+            algorithm.as_policy(),
+            stage.task,
+            episodes_per_world=-(-curriculum.exam_episodes // self._exam_env.num_worlds),
+            seed=EXAM_SEED + iteration,
+        )
+        return self.references[stage.name].score(episodes.returns)
 
     def _report(self, scores: dict[str, NDArray[np.float64]], events: list[Event]) -> dict[str, Any]:
         """Flat result keys of one iteration."""

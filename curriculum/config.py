@@ -58,6 +58,14 @@ class Curriculum(BaseModel):
     )
     relax: float = Field(0.1, ge=0, lt=1, description="Share of the bar that is given up each time patience runs out.")
     relax_limit: float = Field(0.5, ge=0, lt=1, description="Share of the bar that can be given up at most.")
+    exam_every: int = Field(
+        0,
+        ge=0,
+        description="Iterations between exams, in which the policy plays the stage without exploring, in worlds nobody "
+        "has seen: its scores are those. 0: its scores are those of training, where every step explores, and pays for "
+        "it.",
+    )
+    exam_episodes: int = Field(128, ge=2, description="Episodes of an exam.")
     setback: float = Field(
         2.0, ge=1, description="Factor on min_episodes of a stage for every time one fell back to it: no ping-pong."
     )

@@ -201,7 +201,7 @@ def _check_tasks(make: MakeWorlds, run: Recording, seed: int) -> None:
     first_end, world = next((n, int(s.final.worlds[0])) for n, s in enumerate(run.steps) if s.final is not None)
     first = env.reset(seed)
     old = env.tasks[world]
-    task = old.model_copy(update={"name": "switched", "max_steps": 1 if old.max_steps != 1 else 2})
+    task = old.model_copy(update={"name": "switched", "max_steps": old.max_steps // 2 or 2})
     env.set_tasks(task, [world])
     state = env.get_state()
     switched = record(env, first, total, again(run.actions))

@@ -51,7 +51,7 @@ def check_stages(config: ExperimentConfig, curriculum: Curriculum) -> None:
     """Raises ConfigError unless the env, as configured, holds every stage."""
     domain = get_domain(config.domain)
     try:
-        env = domain.env(config.env_config(), 1, task=curriculum.stages[0].task)
+        env = domain.env(config.env_config(), 1)
     except (ValueError, OSError) as error:
         raise ConfigError(f"env: {one_line(error)}") from error
     for stage in curriculum.stages:

@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune import Callback
 
 from tune import figures, history
-from tune.events import Event, EventKind, publish
+from tune.events import Event, EventKind, check_asked, publish
 
 logger = logging.getLogger("entrepot")
 
@@ -30,6 +30,10 @@ class EventCallback(Callback):
     def history_folder(self, trial: str) -> Path:
         """Where a trial's history goes."""
         return self.folder if self.single else self.folder / f"trial_{trial}"
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ends the experiment if someone asked for it."""
+        check_asked(self.experiment)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Publishes `STARTED`."""

@@ -7,7 +7,7 @@ looked up by the experiment's name.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +51,11 @@ class Event:
 
 Listener = Callable[[Event], None]
 
+class StopAskedError(RuntimeError):
+    """Someone in this process asked the experiment to stop."""
+
+
+_asked: Counter[str] = Counter()
 _listeners: dict[str, list[Listener]] = defaultdict(list)
 
 
@@ -74,3 +79,19 @@ def publish(event: Event) -> None:
             listener(event)
         except Exception:
             logger.warning("a listener failed on %s", event.kind, exc_info=True)
+
+
+@contextmanager
+def asking_to_stop(experiment: str) -> Iterator[None]:
+    """While the context lasts, the experiment of that name stops as a kill would stop it, and can be resumed."""
+    _asked[experiment] += 1
+    try:
+        yield
+    finally:
+        _asked[experiment] -= 1
+
+
+def check_asked(experiment: str) -> None:
+    """Raises StopAskedError if someone asked the experiment to stop."""
+    if _asked[experiment] > 0:
+        raise StopAskedError(f"{experiment}: asked to stop")

@@ -12,7 +12,7 @@ from rllib_configs.errors import one_line
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
 from tune import figures, history, paths
-from tune.events import Event, EventKind, Listener, listening, publish
+from tune.events import Event, EventKind, Listener, StopAskedError, listening, publish
 from tune.files import ready_folder
 from tune.launch import check_resources, hush, local_cpus, ray_for
 
@@ -77,7 +77,7 @@ def train(
     Raises:
         ConfigError: If a name, a curriculum or the resources are not what they may be.
         FolderError: If results cannot be written.
-        TrainingError: If training failed more often than `resources.max_failures`.
+        TrainingError: If training failed more often than `resources.max_failures`, or was interrupted.
     """
     config = paths.absolute(config)
     results = ready_folder(Path(config.resources.results))
@@ -94,7 +94,10 @@ def train(
         paths.save_config(folder, config)
     with listening(folder.name, *listeners), ray_for(config):
         publish(Event(EventKind.STARTED, folder.name))
-        grid = _tuner(config, folder).fit()
+        try:
+            grid = _tuner(config, folder).fit()
+        except StopAskedError as error:
+            raise InterruptedTrainingError(f"training was interrupted; {resumable(folder.name)}") from error
     return _result(config, folder, grid)
 
 
@@ -150,7 +153,7 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
     return RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
-        stop=Bounds(config.stop, folder.name),
+        stop=Bounds(config.stop),
         callbacks=callbacks,
         failure_config=FailureConfig(max_failures=config.resources.max_failures),
         checkpoint_config=CheckpointConfig(
@@ -167,9 +170,9 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
 def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResult:
     """Reads what Tune left behind."""
     (result,) = list(grid)
-    resumable = f"it can be resumed: --experiment {folder.name} --resume"
+    hint = resumable(folder.name)
     if result.error is not None:
-        raise TrainingError(f"training failed: {cause_of(result.error)}; {resumable}") from result.error
+        raise TrainingError(f"training failed: {cause_of(result.error)}; {hint}") from result.error
     row = figures.pick(result.metrics or {})
     reason = figures.reason_to_stop(row, config.stop)
     if reason is None or result.checkpoint is None:
@@ -193,6 +196,11 @@ def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResu
         history=history.read(folder),
         stopped_by=reason,
     )
+
+
+def resumable(name: str) -> str:
+    """How to go on with an experiment."""
+    return f"it can be resumed: --experiment {name} --resume"
 
 
 def cause_of(error: BaseException) -> str:

@@ -14,9 +14,8 @@ from rllib_configs.overrides import load
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
 from tune import figures, paths
-from tune.events import Event, Listener
+from tune.events import Event, Listener, asking_to_stop
 from tune.finish import Finished, run
-from tune.stopping import asking_to_stop
 
 
 class TrainingConfig(BaseModel):
@@ -94,7 +93,7 @@ class RLTrainingPipeline:
     async def train(self, *, resume: bool = False) -> dict[str, Any]:
         """The same as `train_sync`, without blocking the event loop.
 
-        When the awaiting task is cancelled, training ends with a checkpoint and can be resumed.
+        When the awaiting task is cancelled, training ends and can be resumed from its last checkpoint.
         """
         work = asyncio.create_task(asyncio.to_thread(self.train_sync, resume=resume))
         try:

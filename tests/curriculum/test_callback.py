@@ -167,3 +167,17 @@ def test_references_are_measured_once() -> None:
     measure_references("cue", {"num_agents": 1}, tasks, episodes=32, yardsticks=sticks)
     assert len(calls) == 3
     assert np.isfinite(first["once"].naive)
+
+
+def test_exams_score_the_policy_without_exploration() -> None:
+    """With exams it is the policy's own play on fresh worlds that counts, every so many iterations, not training."""
+    graded = CURRICULUM.model_copy(update={"exam_every": 2, "exam_episodes": 12})
+    callback, algorithm = CurriculumCallback(graded, reference_episodes=64), FakeAlgorithm()
+    algorithm.as_policy = lambda: baselines("cue").policies["repeat"]()  # type: ignore[attr-defined]
+    callback.on_algorithm_init(algorithm=algorithm)
+    algorithm.finish("easy", -100.0, 50)
+    for iteration in (1, 2):
+        result: dict[str, Any] = {"training_iteration": iteration}
+        callback.on_train_result(algorithm=algorithm, result=result)
+        assert result["curriculum/stage_name"] == ("easy" if iteration == 1 else "hard")
+    assert callback.manager.total_episodes == 12

@@ -25,7 +25,7 @@ GROUP = CueEnv.GROUP
 def test_every_domain_keeps_its_contract(domain: str, mode: str) -> None:
     """Every built-in domain passes in both action modes, with short episodes and an odd number of worlds."""
     config, task = {"action_mode": mode}, {"max_steps": 12}
-    check_env(lambda b, k: get_domain(domain).env(config, b, task=task, first_world=k), worlds=5, steps=30)
+    check_env(lambda b, k: get_domain(domain).env(config, b, task=task, first_world=k), worlds=5, steps=27)
 
 
 @pytest.mark.parametrize("team_weight", [0.0, 0.4])

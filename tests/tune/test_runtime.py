@@ -102,7 +102,15 @@ def test_what_is_large_is_left_behind(tmp_path: Path) -> None:
     """Ray's own packager leaves out everything that `.rayignore` should keep from being uploaded."""
     tree = tmp_path / "tree"
     large = {
-        *(".venv/lib.so", ".git/objects/pack", "results/run/weights.pt", "mlflow.db", "mlflow.db-wal", "mlruns/0/m"),
+        *(
+            ".venv/lib.so",
+            ".venv-other/lib.so",
+            ".git/objects/pack",
+            "results/run/weights.pt",
+            "mlflow.db",
+            "mlflow.db-wal",
+            "mlruns/0/m",
+        ),
         *("envs/__pycache__/a.pyc", ".mypy_cache/x", "build/lib/envs/a.py", "dist/a.whl", "entrepot.egg-info/PKG-INFO"),
     }
     kept = {"envs/base.py", "rllib_configs/trading_ppo.yaml", "entrepot.py", "envs/results/notes.py", "her_data.csv"}

@@ -1,0 +1,71 @@
+"""What `train` ends with: the table, where things are, and what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from evaluation.table import table_of
+from tune import figures
+from tune.finish import Finished
+from tune.progress import duration, stage_of, steps
+
+
+def panel(finished: Finished) -> RenderableType:
+    """The comparison with the baselines, then the run in a few lines."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(finished):
+        facts.add_row(name, value)
+    following = Table.grid(padding=(0, 2))
+    following.add_column(style="dim", no_wrap=True)
+    following.add_column(style="bold", overflow="fold")
+    for name, command in _next(finished):
+        following.add_row(name, command)
+    parts: list[RenderableType] = [] if finished.comparison is None else [table_of(finished.comparison), Text()]
+    return Group(*parts, facts, Text("\nWhat to type next", style="dim"), following)
+
+
+def _facts(finished: Finished) -> list[tuple[str, str]]:
+    row = finished.figures
+    spent = f"{duration(row.get(figures.SECONDS, 0))}, {steps(row.get(figures.AGENT_STEPS, 0))} agent-steps"
+    lines = [("trained", f"{spent}, {row.get(figures.EPISODES, 0):,} episodes; ended by: {finished.stopped_by}")]
+    if stage_of(row):
+        done = ", passed" if row.get(figures.CURRICULUM_DONE) else ""
+        lines.append(("stage reached", stage_of(row) + done))
+    if finished.report is not None:
+        lines.append(("report", _short(finished.report)))
+    lines.append(("policy", _short(finished.bundle)))
+    if finished.version is not None:
+        role = "now the champion" if finished.champion else "the champion stays another version"
+        lines.append(("model", f"{finished.model} version {finished.version}, {role}"))
+    elif finished.note:
+        lines.append(("model", f"not registered: {finished.note}"))
+    return lines
+
+
+def _next(finished: Finished) -> list[tuple[str, str]]:
+    domain, uri = finished.config.domain, finished.config.tracking.uri
+    lines = []
+    if finished.report is not None:
+        lines.append(("see the curves", f"open {_short(finished.report)}"))
+    policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
+    lines.append(("examine it again", f"entrepot evaluate {policy}"))
+    lines.append(("train longer", f"entrepot train {domain} --set stop.minutes=30 --seed {finished.config.seed + 1}"))
+    lines.append(("find better settings", f"entrepot sweep {domain} --samples 8"))
+    if finished.config.tracking.enabled:
+        shown = f"sqlite:///{_short(Path(uri.removeprefix('sqlite:///')))}" if uri.startswith("sqlite:///") else uri
+        lines.append(("compare all runs", f"mlflow ui --backend-store-uri {shown}"))
+    return lines
+
+
+def _short(path: Path) -> str:
+    """A path as it is typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
