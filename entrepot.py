@@ -90,7 +90,8 @@ def train(
 
         typer.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100), nl=False)
         return
-    from tune.finish import panel, run
+    from tune.finish import run
+    from tune.panel import panel
 
     finished = run(config, name=experiment, resume=resume)
     _print(panel(finished))
@@ -173,7 +174,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write an experiment's report anew: one HTML file that needs nothing else."""
-    from tune.finish import rewrite_report
+    from tune.reports import rewrite_report
 
     typer.echo(str(rewrite_report(experiment, results, output)))
 

@@ -32,7 +32,7 @@ from algorithms.torch_settings import use_threads
 from envs.base import BatchedEnv, Observation, Task
 from envs.registry import get_domain
 
-VALUE_CHUNK = 4096
+VALUE_CHUNK = 2048
 """Rows of one forward pass over a finished rollout: more do not fit the cache."""
 
 

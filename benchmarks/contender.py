@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = "@figure "
-"""What lines of the protocol begin with: libraries print to the same stream."""
+MARK = "@answer "
+"""What lines of the protocol begin with, for libraries print to the same stream. The first, empty answer: ready."""
 
 
 class Contender:
-    """A measuring process, one torch thread wide.
+    """A measuring process, one torch thread wide. Once made, it is ready, and idle until asked.
 
     Args:
         module: Module with a `main` that ends in `serve`, such as `benchmarks.sampling_worker`.
@@ -44,6 +44,7 @@ class Contender:
             env=environment,
             text=True,
         )
+        self._answer()
 
     def measure(self) -> float:
         """Asks for one more figure, and waits for it.
@@ -52,17 +53,21 @@ class Contender:
             RuntimeError: If the process died, with the last of what it had to say.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._dead() from None
+        answer = self._answer()
+        self.peak_mib = answer["peak_mib"]
+        return answer["figure"]
+
+    def _answer(self) -> dict[str, float]:
+        assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(MARK):
-                answer = json.loads(line.removeprefix(MARK))
-                self.peak_mib = float(answer["peak_mib"])
-                return float(answer["figure"])
+                answer: dict[str, float] = json.loads(line.removeprefix(MARK))
+                return answer
         raise self._dead()
 
     def _dead(self) -> RuntimeError:
@@ -94,6 +99,7 @@ class Contender:
 def serve(measure: Callable[[], float]) -> None:
     """The measuring side: answers until its input ends. The process stays on one core from here on."""
     pin()
+    print(f"{MARK}{{}}", flush=True)
     for _ in sys.stdin:
         figure = measure()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -306,13 +306,13 @@ class BatchedEnv(ABC):
         """Starts episode 0 of the given seed in every world.
 
         Args:
-            seed: 0 to 2^32 - 1; the same seed gives the same trajectories, to the bit.
+            seed: Non-negative; the same seed gives the same trajectories, to the bit.
 
         Returns:
             What the agents see first.
         """
-        if not 0 <= seed < 2**32:  # a longer one would be hashed to the stream of another seed's world
-            raise ValueError(f"seed: got {seed}, allowed is 0 to {2**32 - 1}")
+        if seed < 0:
+            raise ValueError(f"seed: got {seed}, allowed is 0 or more")
         self.streams.seed = seed
         self._ledger.episodes[:] = -1
         self._start(np.arange(self.num_worlds))

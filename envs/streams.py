@@ -28,7 +28,8 @@ class WorldStreams:
     def restart(self, worlds: NDArray[np.int64], episodes: NDArray[np.int64]) -> None:
         """Gives each of `worlds` the stream of its episode `episodes[world]`."""
         for world in worlds:
-            key = np.random.SeedSequence((self.seed, self.first_world + int(world), int(episodes[world])))
+            # World and episode go into the spawn key: in one tuple with the seed, large seeds could collide with them.
+            key = np.random.SeedSequence(self.seed, spawn_key=(self.first_world + int(world), int(episodes[world])))
             self.generators[world] = np.random.Generator(np.random.SFC64(key))
 
     def get_state(self) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def compare(
     return Comparison(
         domain=suite.domain,
         title=suite.title,
+        noun=suite.noun,
         seed=suite.seed,
         confidence=suite.confidence,
         naive=sticks.naive,

@@ -35,6 +35,7 @@ class Curves(BaseModel):
 
     scenario: str = Field(description="Name of the scenario.")
     title: str = Field(description="Name for people.")
+    description: str = Field("", description="What is asked there.")
     axis: str = Field(description="What is drawn.")
     relative: bool = Field(description="Whether values are relative to the start (1 is unchanged).")
     worlds: int = Field(description="Worlds the mean is over.")
@@ -67,8 +68,8 @@ def draw_suite(
         env = worlds.of(scenario)
         players = {who: worlds.fit(policy, env) for who, policy in learned.items()}
         players |= {who: sticks.policies[who]() for who in names if who not in scenario.exclude}
-        title, task = scenario.title, scenario.tasks[0]
-        drawn.append(draw(env, players, task, measure, scenario=name, title=title, seed=suite.seed))
+        names_it = {"scenario": name, "title": scenario.title, "description": scenario.description}
+        drawn.append(draw(env, players, scenario.tasks[0], measure, seed=suite.seed, **names_it))
     return drawn
 
 
@@ -80,6 +81,7 @@ def draw(
     *,
     scenario: str,
     title: str,
+    description: str = "",
     seed: int,
 ) -> Curves:
     """Follows every policy through one episode of `task` in each world of `env`.
@@ -93,6 +95,7 @@ def draw(
         measure: What is drawn.
         scenario: Name of the scenario.
         title: Its name for people.
+        description: What is asked there.
         seed: Seed of the worlds.
 
     Raises:
@@ -107,6 +110,7 @@ def draw(
     return Curves(
         scenario=scenario,
         title=title,
+        description=description,
         axis=measure.title,
         relative=measure.attribute is not None,
         worlds=env.num_worlds,

@@ -33,7 +33,9 @@ def label_of(name: str) -> str:
     return name.replace("_", " ")
 
 
-def learning_figure(curve: LearningCurve, titles: Mapping[str, str], naive: str, informed: str) -> go.Figure:
+def learning_figure(
+    curve: LearningCurve, titles: Mapping[str, str], naive: str, informed: str, noun: str = "worlds"
+) -> go.Figure:
     """The learner's score over training, between naive (0) and informed (1), over bands of stages.
 
     Args:
@@ -41,6 +43,7 @@ def learning_figure(curve: LearningCurve, titles: Mapping[str, str], naive: str,
         titles: Titles of the stages, by name.
         naive: Name of the policy that scores 0.
         informed: Name of the policy that scores 1.
+        noun: What the worlds are, for people.
     """
     scale, unit = _scale(max(curve.end, 1))
     steps = [point.steps / scale for point in curve.points]
@@ -69,9 +72,10 @@ def learning_figure(curve: LearningCurve, titles: Mapping[str, str], naive: str,
         labels.append((score[-1], f"<b>trained team {score[-1]:.2f}</b>", LEARNER))
     _end_labels(figure, labels, bottom, top)
     figure.update_xaxes(
-        title=f"{curve.unit.capitalize()} of training{unit and ', in'}{unit}", range=[0, curve.end / scale or 1]
+        title=f"{curve.unit.capitalize()} of training{unit and ', in'}{unit}{unit and 's'}",
+        range=[0, curve.end / scale or 1],
     )
-    figure.update_yaxes(title="Score on validation markets", range=[bottom, top], dtick=0.25, tickformat=".2f")
+    figure.update_yaxes(title=f"Score on validation {noun}", range=[bottom, top], dtick=0.25, tickformat=".2f")
     return figure
 
 
@@ -105,7 +109,7 @@ def curves_figure(curves: Curves, colours: Mapping[str, str], learners: Sequence
     logarithmic = curves.relative and values.min() > 0 and values.max() / values.min() > 3
     shift = 1.0 if curves.relative and not logarithmic else 0.0
     for curve in sorted(curves.curves, key=lambda curve: curve.policy in learners):
-        x: Sequence[str] | Sequence[int] = curves.dates or range(len(curve.mean))
+        x = np.array(curves.dates) if curves.dates else np.arange(len(curve.mean))
         colour, learned = colours.get(curve.policy, MUTED), curve.policy in learners
         if learned and curves.worlds > 1:
             figure.add_scatter(x=x, y=np.array(curve.high) - shift, line={"width": 0}, hoverinfo="skip")

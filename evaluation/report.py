@@ -88,7 +88,9 @@ def render(report: Report) -> str:
     colours = figures.policy_colours(comparison)
     learning = None
     if report.learning is not None and report.learning.points:
-        learning = figures.learning_figure(report.learning, report.stage_titles, comparison.naive, comparison.informed)
+        learning = figures.learning_figure(
+            report.learning, report.stage_titles, comparison.naive, comparison.informed, comparison.noun
+        )
     return environment.get_template("report.html").render(
         report=report,
         comparison=comparison,

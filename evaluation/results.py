@@ -50,6 +50,7 @@ class Comparison(_Result):
 
     domain: str = Field(description="Name of the domain.")
     title: str = Field(description="Title of the suite.")
+    noun: str = Field("worlds", description="What the worlds are, for people, in the plural.")
     seed: int = Field(description="Seed of the worlds.")
     confidence: float = Field(description="Two-sided confidence of all intervals.")
     naive: str = Field(description="Policy that scores 0.")

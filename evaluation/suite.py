@@ -84,7 +84,15 @@ class Column(BaseModel):
 
     def show(self, value: float) -> str:
         """The value as text."""
-        return f"{100 * value:.{self.digits}f}%" if self.format == "percent" else f"{value:.{self.digits}f}"
+        if self.format == "percent":
+            return f"{fixed(100 * value, self.digits)}%"
+        return fixed(value, self.digits)
+
+
+def fixed(value: float, digits: int) -> str:
+    """A number with so many digits after the point; what rounds to zero has no sign."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 class Measure(BaseModel):
@@ -121,6 +129,7 @@ class Suite(BaseModel):
 
     domain: str = Field(min_length=1, description="Name of the domain, as in envs.registry.")
     title: str = Field("Evaluation", min_length=1, description="Name for people.")
+    noun: str = Field("worlds", min_length=1, description="What the worlds are, for people, in the plural.")
     seed: int = Field(30_000_001, ge=0, description="Seed of the worlds; neither trained nor validated on.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Two-sided confidence of all intervals.")
     headline: str | None = Field(None, description="Metric whose paired differences are tested beside the returns.")

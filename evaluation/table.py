@@ -9,6 +9,7 @@ from rich.text import Text
 
 from evaluation.results import Comparison, PolicyResult, ScenarioResult
 from evaluation.statistics import Difference, Interval
+from evaluation.suite import fixed
 
 MARKS = {"better": "▲", "worse": "▼", "unclear": "≈"}
 
@@ -96,8 +97,8 @@ def show_interval(interval: Interval | None, digits: int = 2) -> str:
     if interval is None:
         return ""
     if not bounded(interval) or interval.high - interval.low < 10.0**-digits / 2:
-        return f"{interval.estimate:.{digits}f}"
-    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+        return fixed(interval.estimate, digits)
+    return f"{fixed(interval.estimate, digits)} [{fixed(interval.low, digits)}, {fixed(interval.high, digits)}]"
 
 
 def bounded(interval: Interval) -> bool:
@@ -110,7 +111,7 @@ def show_headline(comparison: Comparison, policy: PolicyResult) -> str:
     column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
     if column is not None and column.metric in policy.metrics:
         return column.show(policy.metrics[column.metric].estimate)
-    return f"{(policy.score or policy.mean_return).estimate:.2f}"
+    return fixed((policy.score or policy.mean_return).estimate, 2)
 
 
 def difference_of(learner: PolicyResult, yardstick: str) -> Difference | None:

@@ -10,9 +10,9 @@ from evaluation.statistics import Interval
 from evaluation.table import bounded, difference_of, learner_of, word_of
 
 KINDS = {
-    "held_out": "markets of the kinds it trained on, with seeds it has never seen",
-    "stress": "conditions worse than any it trained on",
-    "real": "real data that played no part in training",
+    "held_out": "On {noun} of the kinds it trained on, but never seen before",
+    "stress": "Under conditions worse than any it trained on",
+    "real": "On real data that played no part in training",
 }
 
 
@@ -24,7 +24,7 @@ def findings(comparison: Comparison) -> list[str]:
         single = [result for result in comparison.scenarios if result.kind == kind and result.samples > 1]
         result = together or (single[0] if single else None)
         if result is not None and (learner := learner_of(result)) is not None:
-            found.append(f"On {meaning}: {standing(comparison, learner)} {against(learner)}")
+            found.append(f"{meaning.format(noun=comparison.noun)}: {standing(comparison, learner)} {against(learner)}")
     return found
 
 
@@ -66,13 +66,11 @@ def headline(comparison: Comparison) -> str:
         return "No score could be given: the comparison below says what was earned."
     informed, naive, score = label_of(comparison.informed), label_of(comparison.naive), learner.score
     if score.high < 0:
-        return f"On markets it has never seen, the trained team does worse than {naive}."
+        return f"On {comparison.noun} it has never seen, the trained team does worse than {naive}."
     if score.low <= 0:
-        return f"On markets it has never seen, the trained team cannot be told apart from {naive}."
-    return (
-        f"On markets it has never seen, the trained team earns {100 * score.estimate:.0f}% of what the {informed} "
-        f"earns over {naive}."
-    )
+        return f"On {comparison.noun} it has never seen, the trained team cannot be told apart from {naive}."
+    share = f"{100 * score.estimate:.0f}% of what the {informed} earns over {naive}"
+    return f"On {comparison.noun} it has never seen, the trained team earns {share}."
 
 
 def _between(interval: Interval) -> str:

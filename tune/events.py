@@ -51,6 +51,7 @@ class Event:
 
 Listener = Callable[[Event], None]
 
+
 class StopAskedError(RuntimeError):
     """Someone in this process asked the experiment to stop."""
 

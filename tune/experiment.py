@@ -13,7 +13,7 @@ from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
 from tune import figures, history, paths
 from tune.events import Event, EventKind, Listener, StopAskedError, listening, publish
-from tune.files import ready_folder
+from tune.files import read_json, ready_folder, write_json
 from tune.launch import check_resources, hush, local_cpus, ray_for
 
 SNAPSHOT_EVERY = "5"
@@ -84,6 +84,8 @@ def train(
     if resume:
         folder = paths.find_folder(results, name, config.domain)
         config = paths.load_config(folder)
+        if (done := _load(config, folder)) is not None:
+            return done
     else:
         folder = paths.new_folder(config, name or paths.new_name(config))
     stages_of(config)
@@ -185,16 +187,34 @@ def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResu
     if ranked:
         _, checkpoint, metrics = max(ranked, key=lambda entry: entry[0])
         best = Path(checkpoint.path)
+    trained = {
+        "checkpoint": str(best.relative_to(folder)),
+        "last_checkpoint": str(newest.relative_to(folder)),
+        "figures": row,
+        "best": figures.pick(metrics),
+        "stopped_by": reason,
+    }
+    write_json(folder / paths.TRAINED, trained)
+    done = _load(config, folder)
+    assert done is not None
+    return done
+
+
+def _load(config: ExperimentConfig, folder: Path) -> ExperimentResult | None:
+    """The result of training that is over, as it stands on disk; None while it is not over."""
+    trained = read_json(folder / paths.TRAINED)
+    if trained is None:
+        return None
     return ExperimentResult(
         name=folder.name,
         folder=folder,
         config=config,
-        checkpoint=best,
-        last_checkpoint=newest,
-        figures=row,
-        best=figures.pick(metrics),
+        checkpoint=folder / trained["checkpoint"],
+        last_checkpoint=folder / trained["last_checkpoint"],
+        figures=trained["figures"],
+        best=trained["best"],
         history=history.read(folder),
-        stopped_by=reason,
+        stopped_by=trained["stopped_by"],
     )
 
 

@@ -26,13 +26,10 @@ from tune.experiment import ExperimentResult, train
 from tune.files import read_json, write_json
 from tune.launch import hush
 from tune.progress import Display
-from tune.reports import write_experiment_report
+from tune.reports import LEARNER, write_experiment_report
 from tune.suites import suite_of, yardsticks_of
 from tune.tracking import RUNS
 from tune.tracking_uri import artifact_root
-
-LEARNER = "trained"
-"""Name of the trained team in tables."""
 
 Say = Callable[[str], None]
 
@@ -129,9 +126,7 @@ def finish(result: ExperimentResult) -> Finished:
     hush()
     say("exporting the best checkpoint")
     bundle = _export(result)
-    comparison, report = None, None
-    if yardsticks_of(result.config.domain) is not None:
-        comparison, report = _examine(result, bundle, say)
+    comparison = _examine(result, bundle, say) if yardsticks_of(result.config.domain) is not None else None
     version, note = None, ""
     if comparison is not None and result.config.tracking.enabled:
         say("registering the model")
@@ -139,6 +134,10 @@ def finish(result: ExperimentResult) -> Finished:
             version = _register(result, comparison)
         except (RegistryError, BundleError) as error:  # a registry that is down costs no training
             note = one_line(error)
+    report = None
+    if comparison is not None:
+        say("writing the report")
+        report = _report(result, bundle, comparison, version)
     finished = Finished(
         name=result.name,
         folder=result.folder,
@@ -187,19 +186,29 @@ def _export(result: ExperimentResult) -> BundlePolicy:
     return load_bundle(folder, verify=True)
 
 
-def _examine(result: ExperimentResult, policy: BundlePolicy, say: Say) -> tuple[Comparison, Path]:
+def _examine(result: ExperimentResult, policy: BundlePolicy, say: Say) -> Comparison:
     """Compares the exported policy with the baselines and writes that down."""
     suite = suite_of(result.config)
-    env_config = result.config.env_config()
     comparison = compare(
-        suite, env_config, {LEARNER: policy}, progress=lambda title: say(f"evaluating: {title}")
+        suite, result.config.env_config(), {LEARNER: policy}, progress=lambda title: say(f"evaluating: {title}")
     )
     comparison.save(result.folder / paths.EVALUATION)
-    say("writing the report")
-    report = result.folder / paths.REPORT
-    curves = draw_suite(suite, env_config, {LEARNER: policy})
-    write_experiment_report(report, result.config, comparison, curves, result.history, result.name)
-    return comparison, report
+    return comparison
+
+
+def _report(result: ExperimentResult, policy: BundlePolicy, comparison: Comparison, version: Version | None) -> Path:
+    """Draws the curves within an episode and writes the report."""
+    curves = draw_suite(suite_of(result.config), result.config.env_config(), {LEARNER: policy})
+    return write_experiment_report(
+        result.folder / paths.REPORT,
+        result.config,
+        comparison,
+        curves,
+        result.history,
+        name=result.name,
+        stopped_by=result.stopped_by,
+        model=None if version is None else f"{version.name} version {version.version}",
+    )
 
 
 def _register(result: ExperimentResult, comparison: Comparison) -> Version | None:
@@ -213,17 +222,19 @@ def _register(result: ExperimentResult, comparison: Comparison) -> Version | Non
     name = result.config.model_name
     bundle = result.folder / paths.BUNDLE
     digest = load_bundle(bundle).manifest.sha256
-    known = read_json(result.folder / paths.FINISHED) or {}
-    if known.get("sha256") == digest and known.get("version") is not None:
+    known = read_json(result.folder / paths.REGISTERED) or {}
+    if (known.get("uri"), known.get("sha256")) == (uri, digest):
         return registry.version(name, int(known["version"]))
     runs = (read_json(result.folder / RUNS) or {}).get("runs", {})
-    return registry.register(
+    version = registry.register(
         bundle,
         name,
         Score(score.estimate, score.low, score.high, evaluation_name(suite_of(result.config), result.config)),
         run_id=next(iter(runs.values()), None),
         tags={"experiment": result.name},
     )
+    write_json(result.folder / paths.REGISTERED, {"uri": uri, "sha256": digest, "version": version.version})
+    return version
 
 
 def headline(comparison: Comparison) -> PolicyResult | None:

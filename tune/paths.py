@@ -15,6 +15,8 @@ from tune.files import write_text
 from tune.tracking_uri import absolute_uri
 
 CONFIG = "config.yaml"
+TRAINED = "trained.json"
+REGISTERED = "registered.json"
 FINISHED = "finished.json"
 BUNDLE = "bundle"
 EVALUATION = "evaluation.json"

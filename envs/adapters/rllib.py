@@ -56,7 +56,7 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         """Begins an episode: of the seed if one is given, else the next one.
 
         Args:
-            seed: 0 to 2^32 - 1; the same seed gives the same episodes, to the bit.
+            seed: Non-negative; the same seed gives the same episodes, to the bit.
             options: Ignored.
 
         Returns:

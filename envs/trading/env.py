@@ -248,7 +248,6 @@ class TradingEnv(BatchedEnv):
         reward -= risk
         reward -= terms.turnover_weight[:, None] * turnover
         reward *= REWARD_SCALE
-        reward *= alive
         return Outcome(
             {name: reward[:, part].astype(np.float32) for name, part in self._slices.items()},
             {name: np.ascontiguousarray(bankrupt[:, part]) for name, part in self._slices.items()},

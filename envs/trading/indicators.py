@@ -61,7 +61,8 @@ def _rates(age: int) -> Array:
     return np.where(count <= period, seeding, steady)
 
 
-_STEADY = _rates(LOOKBACK)
+_RATES_BY_AGE = np.array([_rates(age) for age in range(LOOKBACK + 1)])
+"""At the last of these ages every average is seeded: its rates hold from then on."""
 
 
 class TechnicalIndicators:
@@ -91,7 +92,7 @@ class TechnicalIndicators:
     def update(self, high: Array, low: Array, close: Array, volume: Array) -> None:
         """Takes in one bar of every world, each array `[B, N]`."""
         self.age += 1
-        rates = _STEADY if self.age >= LOOKBACK else _rates(self.age)
+        rates = _RATES_BY_AGE[min(self.age, LOOKBACK)]
         if self.age == 1:
             # Windowed sums are taken of distances from the first close: small numbers, so that the variance of a
             # price of 700 that moves by cents is not lost in rounding.

@@ -169,13 +169,11 @@ def test_nothing_happens_before_the_first_reset(call: str) -> None:
 
 
 def test_wrong_sizes_and_seeds_are_named() -> None:
-    """No worlds, and a seed that is negative or does not fit 32 bits, are refused with what is allowed."""
+    """No worlds, and a negative seed, are refused with what is allowed."""
     with pytest.raises(ValueError, match=r"^num_worlds: got 0, allowed is 1 or more$"):
         _env(worlds=0)
-    for seed in (-1, 2**32):
-        with pytest.raises(ValueError, match=rf"^seed: got {seed}, allowed is 0 to 4294967295$"):
-            _env().reset(seed)
-    _env().reset(2**32 - 1)
+    with pytest.raises(ValueError, match=r"^seed: got -1, allowed is 0 or more$"):
+        _env().reset(-1)
 
 
 LAYOUT = ObservationLayout(("x",))

@@ -38,10 +38,10 @@ def test_keeps_the_contract(shape: str) -> None:
 
     def make(num_worlds: int, first_world: int) -> BatchedEnv:
         return TradingEnv(
-            TradingConfig(**config), num_worlds, task=TradingTask(max_steps=12, **task), first_world=first_world
+            TradingConfig(**config), num_worlds, task=TradingTask(max_steps=10, **task), first_world=first_world
         )
 
-    check_env(make, steps=40)
+    check_env(make, worlds=2, steps=24)
 
 
 def assert_same(step: Step, world: int, alone: Step) -> None:
@@ -96,7 +96,7 @@ def test_a_state_taken_in_mid_episode_goes_on_to_the_bit(data: str) -> None:
         [
             TradingTask(max_steps=20, leak_next_return=True),
             TradingTask(max_steps=25, num_assets=2, transient_impact_factor=1e-3),
-            TradingTask(max_steps=30),
+            TradingTask(max_steps=30, max_participation=1e-5),  # so that orders are never filled
         ]
     )
     first.reset(1)

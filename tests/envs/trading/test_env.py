@@ -415,6 +415,34 @@ def test_without_drift_nobody_earns() -> None:
     assert profits["costly"].mean() < -4 * profits["costly"].std() / 16
 
 
+def test_impact_decays_from_bar_to_bar() -> None:
+    """A bar after a lone purchase, what is left of the transient impact is its size times the decay of one bar."""
+    env = make(1, {"impact_half_life": 2.0, "transient_impact_factor": 5e-4}, num_agents=1)
+    env.step(constant(env, 1.0, 0.0, 0.0, 0.0))
+    bought = env.positions[GROUP][0, 0, 0]
+    displacement = 5e-4 * 100 * bought / env.market.adv[0, 0]
+    np.testing.assert_allclose(env.exchange.transient[:, 0], [displacement * 0.5**0.5, 0, 0, 0], rtol=1e-12)
+    np.testing.assert_allclose(env.exchange.permanent[0, 0], displacement / 5, rtol=1e-12)
+
+
+def test_a_new_episode_remembers_nothing() -> None:
+    """After an episode with losses, impact and unfilled orders, the next one begins with cash, and a quiet market."""
+    env = make(2, {"max_steps": 10, "daily_value": 1e5, "market_regime": "crisis"}, num_agents=3)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        step = env.step(random_actions(env, rng))
+    assert step.final is not None
+    layout, seen = env.groups[GROUP].layout, step.observation.observations[GROUP]
+    np.testing.assert_array_equal(layout.own_of(seen), np.broadcast_to([1, 0, 0, 0, 1, 0, 1, 0], (2, 3, 8)))
+    for name in ("weight", "displacement", "unfilled"):
+        assert layout.feature_of(step.final.observation.observations[GROUP], name).any()
+        assert not layout.feature_of(seen, name).any()
+    for _ in range(10):  # the second episode's figures are its own: nobody traded in it
+        step = env.step(constant(env, 0.0, 0.0, 0.0, 0.0))
+    assert step.final is not None
+    assert not any(values.any() for values in step.final.metrics.values())
+
+
 def test_roles_are_groups_in_one_market() -> None:
     """Two roles trade side by side: their arrays keep the config's agents, and both flows move the same price."""
     configs = tuple(
