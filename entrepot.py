@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 USER_ERROR = 2
 FAILURE = 1
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="entrepot",
@@ -76,14 +77,8 @@ def train(
 
     A run that is killed loses nothing: the same command with --resume continues it to the same result.
     """
-    from rllib_configs.errors import ConfigError
-
-    if resume and (settings or seed is not None or config_file is not None):
-        given = [*(["--set"] if settings else []), *(["--seed"] if seed is not None else [])]
-        raise ConfigError(
-            f"--resume: got it with {(given or ['--config'])[0]}, allowed is --resume alone: a run goes on as it was "
-            "set up"
-        )
+    if resume:
+        _refuse_changes(settings, config_file, seed)
     config = _config(domain, settings, config_file, seed)
     if show_config:
         import yaml
@@ -119,6 +114,8 @@ def sweep(
     """Search for better settings: Optuna proposes, ASHA stops what falls behind, a table ranks the trials."""
     from rllib_configs.space import load_sweep
 
+    if resume:
+        _refuse_changes(settings, config_file, seed)
     config = _config(domain, settings, config_file, seed)
     plan = load_sweep(domain, space)
     from tune.progress import Display
@@ -222,6 +219,18 @@ def bench(
         raise typer.Exit(FAILURE)
 
 
+def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | None) -> None:
+    """Raises ConfigError if a run that is resumed would be changed; only where results lie may be said."""
+    from rllib_configs.errors import ConfigError
+
+    changes = [f"--set {text}" for text in settings or () if not text.startswith("resources.results=")]
+    changes += [f"--config {file}"] * (file is not None) + [f"--seed {seed}"] * (seed is not None)
+    if changes:
+        raise ConfigError(
+            f"--resume: got it with {changes[0]}, allowed beside it is --experiment: a run goes on as it was set up"
+        )
+
+
 def _config(domain: str, settings: list[str] | None, file: Path | None, seed: int | None) -> ExperimentConfig:
     """The checked configuration that the options describe."""
     from rllib_configs.overrides import load
@@ -243,22 +252,39 @@ def main() -> None:
     """Runs the command line; mistakes end in one line and exit code 2, failures in one line and exit code 1."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        code = _tell(["interrupted"], INTERRUPTED)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        code = _exit_code(error)
-        lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        if code == FAILURE:
-            lines = [f"{lines[0] if len(lines) == 1 else lines[-1]} (--debug shows the trace)"]
-        for line in lines:
-            print(f"entrepot: {line}", file=sys.stderr)
-        sys.stderr.flush()
-        sys.exit(code)
+        code = _tell(_lines(error), _exit_code(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _lines(error: Exception) -> list[str]:
+    """What the user is told: every mistake of theirs a line, of anything else the last line, which says what it was."""
+    if isinstance(error, typer.Abort):
+        return ["interrupted"]
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    if _exit_code(error) == FAILURE:
+        return [f"{lines[-1]} (--debug shows the trace)"]
+    return lines
+
+
+def _tell(lines: list[str], code: int) -> int:
+    for line in lines:
+        print(f"entrepot: {line}", file=sys.stderr)
+    return code
 
 
 def _exit_code(error: Exception) -> int:
     """2 for what the user can set right, 1 for everything else."""
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED
+    if hasattr(error, "exit_code"):
+        return int(error.exit_code)
     return USER_ERROR if isinstance(error, (ValueError, OSError)) else FAILURE
 
 

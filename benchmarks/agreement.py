@@ -122,6 +122,8 @@ def curve(problem: Problem, path: str, seed: int, iterations: int) -> list[float
             seed=seed,
             **problem.training,
         )
+        # RLlib's mean is over so many episodes, ours over those of the iteration.
+        config.reporting(metrics_num_episodes_for_smoothing=ENVS * STEPS // problem.env_config["task"]["max_steps"])
     algorithm = config.build_algo()
     # RLlib sums an episode's return over the agents, ours is a mean.
     share = 1 if isinstance(algorithm, BatchedAlgorithm) else problem.agents

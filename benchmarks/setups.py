@@ -27,7 +27,7 @@ HYPERPARAMETERS: dict[str, Any] = {
 
 
 def flat_network(hidden: tuple[int, ...] = (256, 256)) -> dict[str, Any]:
-    """Our flat network exactly as RLlib's default is: an actor and a critic of their own, nothing normalised."""
+    """Our flat network as PPO in RLlib has it by default: actor and critic apart, nothing normalised, deviations of 1."""
     return {
         "kind": "flat",
         "hidden_sizes": hidden,
@@ -35,6 +35,8 @@ def flat_network(hidden: tuple[int, ...] = (256, 256)) -> dict[str, Any]:
         "normalise": False,
         "activation": "tanh",
         "std": "network",
+        "initial_log_std": 0.0,
+        "policy_gain": 1.0,
     }
 
 
@@ -66,7 +68,9 @@ def stock(
         .env_runners(num_env_runners=0, num_envs_per_env_runner=envs)
         .training(**{**HYPERPARAMETERS, "train_batch_size_per_learner": env_steps, **training})
         .multi_agent(policies={"shared"}, policy_mapping_fn=shared)
-        .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=list(hidden), fcnet_activation="tanh"))
+        .rl_module(
+            model_config=DefaultModelConfig(fcnet_hiddens=list(hidden), fcnet_activation="tanh", vf_share_layers=False)
+        )
         .debugging(seed=seed, log_level="ERROR")
     )
     return config

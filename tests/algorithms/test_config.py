@@ -89,3 +89,11 @@ def test_a_config_survives_rllibs_own_dictionary():
     assert (again.task, again.policy_mode, again.network) == (settings.task, "per_agent", {"kind": "flat"})
     assert again.env_runner_cls is BatchedEnvRunner
     assert set(again.policies) == {"repeater_0", "repeater_1", "repeater_2"}
+
+
+def test_defaults_fit_two_processors():
+    """Main process and runners together ask Tune for no more than there are on a small machine."""
+    for runners in (0, 1):
+        settings = config().env_runners(num_env_runners=runners)
+        factory = PPO.default_resource_request(settings)
+        assert sum(bundle.get("CPU", 0) for bundle in factory.bundles) <= 2

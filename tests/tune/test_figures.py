@@ -15,7 +15,7 @@ from tune.figures import Best, evaluated, pick, reason_to_stop, share_done
 
 def stop(**bounds: object) -> Stop:
     """Bounds, those not given absent."""
-    absent = {name: None for name in ("agent_steps", "episodes", "iterations", "minutes", "patience")}
+    absent = dict.fromkeys(("agent_steps", "episodes", "iterations", "minutes", "patience"))
     return Stop.model_validate({**absent, "curriculum_done": False, "improvement": 0.0, **bounds})
 
 

@@ -106,6 +106,9 @@ def test_a_state_taken_in_mid_episode_goes_on_to_the_bit(data: str) -> None:
         first.step(taken)
     second = TradingEnv(config, 3)
     second.set_state(first.get_state())
+    was, restored = first.observe(), second.observe()
+    np.testing.assert_array_equal(restored.observations["executor"], was.observations["executor"])
+    np.testing.assert_array_equal(restored.state, was.state)
     for taken in actions[13:]:
         ours, theirs = first.step(taken), second.step(taken)
         np.testing.assert_array_equal(ours.rewards["executor"], theirs.rewards["executor"])
