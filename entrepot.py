@@ -26,7 +26,6 @@ app = typer.Typer(
     help="Teams of agents that learn trading and other business problems, on Ray.\n\n"
     "Begin with [bold]entrepot train trading[/bold]; [bold]entrepot COMMAND --help[/bold] explains each command.",
     rich_markup_mode="rich",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,6 +84,9 @@ def train(
 
         typer.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100), nl=False)
         return
+    from tune.preflight import prepare
+
+    prepare(config, experiment, resume=resume)
     from tune.finish import run
     from tune.panel import panel
 
@@ -99,7 +101,7 @@ def train(
 )
 def sweep(
     domain: Domain,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Trials in all.")] = 8,
+    samples: Annotated[int, typer.Option("--samples", help="Trials in all.")] = 8,
     space: Annotated[
         Path | None,
         typer.Option("--space", help="Your own search space, a YAML like rllib_configs/trading_sweep.yaml."),
@@ -142,7 +144,7 @@ def evaluate(
         typer.Option("--suite", help="What is examined, by name or path of its YAML; else the domain's own."),
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option("--episodes", min=2, help="Most episodes of each scenario; else the suite's.")
+        int | None, typer.Option("--episodes", help="Most episodes of each scenario; else the suite's.")
     ] = None,
     tracking_uri: Annotated[
         str, typer.Option("--tracking-uri", help="MLflow, where the registry is.", envvar="MLFLOW_TRACKING_URI")
@@ -251,6 +253,8 @@ def _print(content: Any) -> None:
 def main() -> None:
     """Runs the command line; mistakes end in one line and exit code 2, failures in one line and exit code 1."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, Self, TypeVar, get_args
@@ -21,6 +22,8 @@ from envs.base import AgentGroup, Task
 from envs.registry import get_domain
 
 Model = TypeVar("Model", bound=BaseModel)
+FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
+"""What names of modules must not hold, for checkpoints have a folder for each."""
 
 
 class BatchedConfig(AlgorithmConfig):
@@ -176,6 +179,11 @@ class BatchedConfig(AlgorithmConfig):
         env = domain.env(config, 1, task=task)
         self.groups, self.state_size = env.groups, int(env.state_space.shape[0])
         mapping, network = self.policy_mapping(), self.network_config()
+        for module_id in mapping.modules:
+            if FORBIDDEN.search(module_id) or module_id[-1] in " .":
+                raise ValueError(
+                    f"policies: got {self.policy_mode!r} with the name {module_id!r}, allowed are names fit for a file"
+                )
         self.multi_agent(
             policies={module_id: PolicySpec() for module_id in mapping.modules},
             policy_mapping_fn=partial(module_of_agent, mapping.agent_modules),

@@ -57,6 +57,9 @@ class PPOLearner(PPOTorchLearner):
             lr_or_lr_schedule=config.lr,
         )
 
+    def _log_trainable_parameters(self) -> None:
+        """RLlib logs these once, and from the second iteration on results say NaN: left out."""
+
     # -- the update ------------------------------------------------------------------------------------------------
 
     def update(

@@ -27,7 +27,7 @@ HYPERPARAMETERS: dict[str, Any] = {
 
 
 def flat_network(hidden: tuple[int, ...] = (256, 256)) -> dict[str, Any]:
-    """Our flat network as PPO in RLlib has it by default: actor and critic apart, nothing normalised, deviations of 1."""
+    """Our flat network as RLlib's PPO has it: actor and critic apart, nothing normalised, deviations of 1 at first."""
     return {
         "kind": "flat",
         "hidden_sizes": hidden,

@@ -88,8 +88,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["envs", "nothing"], "domain: got 'nothing'"),
         (["trian", "cue"], "No such command 'trian'"),
         (["train", "cue", "--sed", "1"], "No such option: --sed"),
-        (["train"], "Missing argument 'DOMAIN'"),
-        (["sweep", "cue", "--samples", "0"], "'--samples': 0 is not in the range x>=1"),
+        (["train"], "Missing argument 'domain'"),
+        (["sweep", "cue", "--samples", "0"], "samples: got 0, allowed is 1 or more"),
+        (["evaluate", "x@1", "--episodes", "1"], "episodes: got 1, allowed is 2 or more"),
         (["bench", "sampl"], "benchmark: got 'sampl' (did you mean sampling?)"),
     ],
 )

@@ -39,6 +39,8 @@ def examine(
         policies.bundle.BundleError: If the bundle is not what was written.
         policies.registry.RegistryError: If there is no such model or version.
     """
+    if episodes is not None and episodes < 2:
+        raise ConfigError(f"episodes: got {episodes}, allowed is 2 or more, or there is no interval")
     bundle = open_policy(policy, tracking_uri)
     manifest = bundle.manifest
     chosen = shortened(_suite(bundle, suite), episodes)

@@ -10,11 +10,11 @@ from typing import Any
 
 from rllib_configs.errors import one_line
 from rllib_configs.schema import ExperimentConfig
-from rllib_configs.stages import stages_of
 from tune import figures, history, paths
 from tune.events import Event, EventKind, Listener, StopAskedError, listening, publish
-from tune.files import read_json, ready_folder, write_json
-from tune.launch import check_resources, hush, local_cpus, ray_for
+from tune.files import read_json, write_json
+from tune.launch import hush, ray_for
+from tune.preflight import prepare
 
 SNAPSHOT_EVERY = "5"
 """Seconds between Tune's own snapshots of where a run is; what happened since the last is repeated on resuming."""
@@ -79,18 +79,9 @@ def train(
         FolderError: If results cannot be written.
         TrainingError: If training failed more often than `resources.max_failures`, or was interrupted.
     """
-    config = paths.absolute(config)
-    results = ready_folder(Path(config.resources.results))
-    if resume:
-        folder = paths.find_folder(results, name, config.domain)
-        config = paths.load_config(folder)
-        if (done := _load(config, folder)) is not None:
-            return done
-    else:
-        folder = paths.new_folder(config, name or paths.new_name(config))
-    stages_of(config)
-    if not os.environ.get("RAY_ADDRESS"):
-        check_resources(config, config.resources.cpus or local_cpus())
+    config, folder = prepare(config, name, resume=resume)
+    if resume and (done := _load(config, folder)) is not None:
+        return done
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
         paths.save_config(folder, config)

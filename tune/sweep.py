@@ -15,12 +15,12 @@ from rllib_configs.errors import ConfigError
 from rllib_configs.overrides import merge, set_value, validate
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.space import Choice, Integer, LogUniform, SweepConfig, Uniform, check_space, plain_values
-from rllib_configs.stages import stages_of
 from tune import figures, paths
 from tune.events import Event, EventKind, Listener, listening, publish
 from tune.experiment import SNAPSHOT_EVERY, TrainingError, cause_of, run_config, tune_config
-from tune.files import read_json, ready_folder, write_json, write_text
-from tune.launch import check_resources, hush, local_cpus, needed_cpus, ray_for
+from tune.files import read_json, write_json, write_text
+from tune.launch import hush, needed_cpus, ray_for
+from tune.preflight import prepare
 from tune.suites import scored
 
 BEST = "best.yaml"
@@ -95,28 +95,18 @@ def sweep(
     """
     if samples < 1:
         raise ConfigError(f"samples: got {samples}, allowed is 1 or more")
-    config = paths.absolute(config)
-    results = ready_folder(Path(config.resources.results))
+    config, folder = prepare(config if resume else configured(config, plan), name, resume=resume, prefix="sweep_")
     if resume:
-        folder = paths.find_folder(results, name, config.domain)
-        config = paths.load_config(folder)
         saved = read_json(folder / SWEEP)
         if saved is None:
             raise ConfigError(f"--resume: {folder.name!r} is not a sweep; resume it with entrepot train")
         plan, samples = SweepConfig.model_validate(saved["plan"]), int(saved["samples"])
-    else:
-        config = configured(config, plan)
-        folder = paths.new_folder(config, name or f"sweep_{paths.new_name(config)}")
     check_space(config, plan)
-    stages_of(config)
     if not scored(config):
         raise ConfigError(
             f"evaluation.interval: got {config.evaluation.interval}, allowed in a sweep is 1 or more, in a domain with "
             "yardsticks: trials are ranked by score"
         )
-    available = config.resources.cpus or local_cpus()
-    if not os.environ.get("RAY_ADDRESS"):
-        check_resources(config, available)
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
         paths.save_config(folder, config)

@@ -97,3 +97,12 @@ def test_defaults_fit_two_processors():
         settings = config().env_runners(num_env_runners=runners)
         factory = PPO.default_resource_request(settings)
         assert sum(bundle.get("CPU", 0) for bundle in factory.bundles) <= 2
+
+
+def test_agents_whose_names_are_no_file_names_cannot_have_a_module_each():
+    """Checkpoints have a folder for each module, so a name with a slash in it is refused."""
+    agents = [{"agent_id": "desk/1"}, {"agent_id": "desk/2"}]
+    settings = PPOConfig().environment("trading", env_config={"agent_configs": agents})
+    settings.validate()
+    with pytest.raises(ValueError, match=r"policies: got 'per_agent' with the name 'desk/1', allowed are names fit"):
+        settings.batched(policies="per_agent").validate()

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.ppo import PPOConfig
 from envs.cue import CueTask
@@ -107,6 +108,21 @@ def test_a_central_critic_reads_the_state(build):
     (first, value), (second, other_value) = map(module.forward_policy_and_value, (batch, other))
     assert torch.equal(first, second)
     assert (value - other_value).abs().min() > 0
+
+
+class Curriculum(RLlibCallback):
+    """Sets a task before anything is played."""
+
+    def on_algorithm_init(self, *, algorithm, **kwargs):
+        """Called when the algorithm is complete."""
+        algorithm.set_tasks([CueTask(name="first", max_steps=4)])
+
+
+def test_callbacks_can_set_the_first_task(build):
+    """A task set when the algorithm is made is played from the first episode on."""
+    algorithm = build(configure().callbacks(Curriculum))
+    algorithm.train()
+    assert {record.task for record in algorithm.finished_episodes} == {"first"}
 
 
 @pytest.fixture(scope="module")
