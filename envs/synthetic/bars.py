@@ -117,11 +117,6 @@ class PriceSource(ABC):
     def adv(self) -> PriceArray:
         """Average daily volume [shares], `[B, N]`; 1 where the asset is not in play."""
 
-    @property
-    @abstractmethod
-    def spread_multiplier(self) -> PriceArray:
-        """How much wider than normal the spread is in the next bar, `[B]`."""
-
     @abstractmethod
     def get_state(self) -> dict[str, Any]:
         """The complete state but for the streams' own: arrays and plain values, nothing shared with the source."""

@@ -23,7 +23,6 @@ HINDSIGHT = 60
 """Bars ahead over which the truth of historical prices is measured."""
 
 _MIN_HINDSIGHT = 20
-_USUAL_VOLATILITY = 0.24  # annual; the spread is normal there
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class _Table:
         dates: `[T]`.
         bars: Open, high, low, close, volume, `[T, 5, N]`; 1 where an asset is not in play.
         adv: Mean volume of the last 60 days, `[T, N]`.
-        spread: Spread multiplier for the next day, `[T]`.
         regime: `[T]`, as the other truths: of the days that follow.
         drift: `[T, N]`.
         volatility: `[T, N]`.
@@ -45,7 +43,6 @@ class _Table:
     dates: pd.DatetimeIndex
     bars: PriceArray
     adv: PriceArray
-    spread: PriceArray
     regime: IntArray
     drift: PriceArray
     volatility: PriceArray
@@ -168,11 +165,6 @@ class HistoricalMarket(PriceSource):
         """Mean volume of the last 60 days [shares], `[B, N]`."""
         return np.asarray(self._gather(np.arange(self.num_worlds), "adv") / self._arrays["scale"])
 
-    @property
-    def spread_multiplier(self) -> PriceArray:
-        """The last 20 days' volatility over a usual one, within 0.5 and 3, `[B]`."""
-        return self._gather(np.arange(self.num_worlds), "spread")
-
     def get_state(self) -> dict[str, Any]:
         """The complete state but for the streams' own."""
         return {name: array.copy() for name, array in self._arrays.items()}
@@ -215,13 +207,11 @@ def _align(prices: Sequence[pd.DataFrame], symbols: Sequence[str], size: int) ->
     factor_volatility = np.minimum(_ahead(market[:, None], "std")[:, 0], 1.0)
     # An asset is at least as volatile as its market part.
     volatility = np.maximum(volatility, np.abs(beta) * factor_volatility[:, None])
-    past = pd.DataFrame(returns[:, :assets]).rolling(20, min_periods=5).std().mean(axis=1).bfill().fillna(0.0)
-    spread = np.clip(past.to_numpy() * BARS_PER_YEAR**0.5 / _USUAL_VOLATILITY, 0.5, 3.0)
     adv = pd.DataFrame(bars[:, 4]).rolling(60, min_periods=1).mean().to_numpy()
     regime = _classify(
         drift[:, :assets].mean(axis=1) * BARS_PER_YEAR, volatility[:, :assets].mean(axis=1) * BARS_PER_YEAR**0.5
     )
-    return _Table(pd.DatetimeIndex(dates), bars, adv, spread, regime, drift, volatility, beta, factor_volatility)
+    return _Table(pd.DatetimeIndex(dates), bars, adv, regime, drift, volatility, beta, factor_volatility)
 
 
 def _ahead(returns: PriceArray, statistic: str) -> PriceArray:

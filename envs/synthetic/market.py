@@ -52,7 +52,7 @@ START_PRICE, PRICE_DEVIATION, VALUE_DEVIATION = (
 
 _DRIFT, _DISPERSION = regime_column("drift"), regime_column("dispersion")
 _VOLATILITY, _CORRELATION = regime_column("volatility"), regime_column("correlation")
-_SPREAD, _DURATION = regime_column("spread"), regime_column("duration")
+_DURATION = regime_column("duration")
 _JUMP_MEAN, _JUMP_DEVIATION = regime_column("jump_mean"), regime_column("jump_deviation")
 _JUMP_CHANCE = regime_column("jumps") / BARS_PER_YEAR
 # What a standard normal exceeds with the chance of a jump.
@@ -311,11 +311,6 @@ class SyntheticMarket(PriceSource):
     def adv(self) -> PriceArray:
         """Average daily volume [shares], `[B, N]`."""
         return np.ascontiguousarray(self._arrays["adv"].T)
-
-    @property
-    def spread_multiplier(self) -> PriceArray:
-        """The regime's multiple of the normal spread, `[B]`."""
-        return np.asarray(_SPREAD[self._arrays["regime"]])
 
     def get_state(self) -> dict[str, Any]:
         """The complete state but for the streams' own."""

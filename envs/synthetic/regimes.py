@@ -1,4 +1,4 @@
-"""Market regimes: what each does to drifts, volatilities, correlations and spreads, and how one follows another."""
+"""Market regimes: what each does to drifts, volatilities and correlations, and how one follows another."""
 
 from __future__ import annotations
 
@@ -43,7 +43,6 @@ class RegimeParameters:
         jumps: Expected market jumps a year.
         jump_mean: Mean log size of a jump.
         jump_deviation: Standard deviation of the log size of a jump.
-        spread: Multiple of the normal spread.
         duration: Mean length of a spell [bars]: a fixed half and a geometric half.
     """
 
@@ -54,17 +53,16 @@ class RegimeParameters:
     jumps: float
     jump_mean: float
     jump_deviation: float
-    spread: float
     duration: float
 
 
 # Correlations follow US stocks: 0.17 in the calm half of days, 0.49 in the top decile of volatility (1990-2022).
 REGIME_PARAMETERS: dict[MarketRegime, RegimeParameters] = {
-    MarketRegime.CALM: RegimeParameters(0.06, 0.20, 0.14, 0.17, 0.0, 0.0, 0.0, 1.0, 90),
-    MarketRegime.BULL: RegimeParameters(0.30, 0.20, 0.18, 0.25, 0.0, 0.0, 0.0, 1.0, 100),
-    MarketRegime.BEAR: RegimeParameters(-0.35, 0.25, 0.26, 0.35, 1.0, -0.02, 0.02, 1.5, 70),
-    MarketRegime.VOLATILE: RegimeParameters(0.00, 0.60, 0.36, 0.30, 1.0, 0.0, 0.03, 2.0, 60),
-    MarketRegime.CRISIS: RegimeParameters(-0.90, 0.40, 0.52, 0.55, 8.0, -0.03, 0.03, 3.0, 40),
+    MarketRegime.CALM: RegimeParameters(0.06, 0.20, 0.14, 0.17, 0.0, 0.0, 0.0, 90),
+    MarketRegime.BULL: RegimeParameters(0.30, 0.20, 0.18, 0.25, 0.0, 0.0, 0.0, 100),
+    MarketRegime.BEAR: RegimeParameters(-0.35, 0.25, 0.26, 0.35, 1.0, -0.02, 0.02, 70),
+    MarketRegime.VOLATILE: RegimeParameters(0.00, 0.60, 0.36, 0.30, 1.0, 0.0, 0.03, 60),
+    MarketRegime.CRISIS: RegimeParameters(-0.90, 0.40, 0.52, 0.55, 8.0, -0.03, 0.03, 40),
 }
 """Drifts are stronger than the long-run record, so that an episode of a year shows what a regime is."""
 

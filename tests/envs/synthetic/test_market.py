@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from envs.streams import WorldStreams
 from envs.synthetic.bars import BARS_PER_YEAR, Bars
 from envs.synthetic.market import OVERNIGHT, MarketConfig, SyntheticMarket
-from envs.synthetic.regimes import REGIME_PARAMETERS, REGIMES, MarketRegime, long_run_shares, regime_column
+from envs.synthetic.regimes import REGIME_PARAMETERS, REGIMES, MarketRegime, long_run_shares
 
 FIXED = [regime for regime in MarketRegime if regime is not MarketRegime.SWITCHING]
 
@@ -249,12 +249,6 @@ def test_switching_visits_every_regime_for_its_share_of_time() -> None:
     np.testing.assert_allclose(np.bincount(seen.ravel(), minlength=5) / seen.size, long_run_shares(), atol=0.03)
     fixed = open_market([MarketConfig(regime=MarketRegime.BEAR)] * 3)
     assert (np.stack([fixed.truth.regime for _ in range(300) if fixed.next()]) == REGIMES.index("bear")).all()
-
-
-def test_the_spread_widens_with_the_regime() -> None:
-    """`spread_multiplier` is the next bar's regime's."""
-    market = open_market([MarketConfig(regime=regime) for regime in REGIMES])
-    np.testing.assert_array_equal(market.spread_multiplier, regime_column("spread"))
 
 
 @pytest.mark.parametrize(

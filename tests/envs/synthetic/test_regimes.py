@@ -37,10 +37,9 @@ def test_long_run_shares_agree_with_a_long_walk() -> None:
 
 
 def test_regimes_are_what_they_are_called() -> None:
-    """A bull market rises, a bear market and a crisis fall, and volatility, correlation and spread grow with stress."""
+    """A bull market rises, a bear market and a crisis fall, and volatility and correlation grow with stress."""
     drift, volatility = regime_column("drift"), regime_column("volatility")
     calm, bull, bear, volatile, crisis = range(5)
     assert drift[bull] > drift[calm] > drift[volatile] == 0 > drift[bear] > drift[crisis]
     assert volatility[calm] < volatility[bull] < volatility[bear] < volatility[volatile] < volatility[crisis]
     assert regime_column("correlation")[crisis] - regime_column("correlation")[calm] > 0.2
-    assert (np.diff(regime_column("spread")) >= 0).all()
