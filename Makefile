@@ -53,10 +53,17 @@ format: $(VENV)/.dev ## Rewrite the code in the house's style
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-bench: $(VENV)/.run ## Run the benchmarks of the README and write their results to benchmarks/results
+# The other libraries of the training benchmark live apart: their pins are not ours.
+.venv-bench/.peers: benchmarks/requirements-peers.txt | $(VENV)/.python
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' requirements.txt)"
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r benchmarks/requirements-peers.txt
+	@touch $@
+
+bench: $(VENV)/.run .venv-bench/.peers ## Run the benchmarks of the README and write their results to benchmarks/results
 	for name in signal sampling training agreement team; do \
 		$(BIN)/entrepot bench $$name --json benchmarks/results/$$name.json || exit 1; \
 	done
 
 clean: ## Remove what the targets made, except results
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
