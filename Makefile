@@ -12,7 +12,7 @@ CODE := envs policies algorithms curriculum rllib_configs evaluation tune serve 
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train sweep test lint format bench clean
+.PHONY: help train sweep test lint format bench bench-peers clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -60,7 +60,9 @@ format: $(VENV)/.dev ## Rewrite the code in the house's style
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r benchmarks/requirements-peers.txt
 	@touch $@
 
-bench: $(VENV)/.run .venv-bench/.peers ## Run the benchmarks of the README and write their results to benchmarks/results
+bench-peers: .venv-bench/.peers ## Install what the training benchmark compares with, in .venv-bench
+
+bench: $(VENV)/.run bench-peers ## Run the benchmarks of the README and write their results to benchmarks/results
 	for name in signal sampling training agreement team; do \
 		$(BIN)/entrepot bench $$name --json benchmarks/results/$$name.json || exit 1; \
 	done
