@@ -11,8 +11,12 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.ppo import PPOConfig
 from curriculum.callback import CurriculumCallback
+from rllib_configs.errors import ConfigError, one_line
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import load_stages
+
+OUR_NAMES = {"minibatch_size": "ppo.minibatch", "num_epochs": "ppo.epochs", "policies": "policies"}
+"""What RLlib's settings are called here."""
 
 MakeCallback = Callable[[], RLlibCallback]
 
@@ -67,3 +71,18 @@ def build_algorithm_config(config: ExperimentConfig, callbacks: Sequence[MakeCal
     )
     algorithm.callbacks([*makers, *callbacks])
     return algorithm
+
+
+def check_algorithm(config: ExperimentConfig) -> None:
+    """Has the algorithm look at its settings together, which the schema sees one by one.
+
+    Raises:
+        ConfigError: If they do not go together, such as a minibatch larger than a whole rollout.
+    """
+    try:
+        build_algorithm_config(config).validate()
+    except ConfigError:
+        raise
+    except ValueError as error:
+        name, colon, rest = one_line(error).partition(": ")
+        raise ConfigError(f"{OUR_NAMES.get(name, name)}{colon}{rest}") from error

@@ -127,20 +127,25 @@ def load_sweep(domain: str, file: str | Path | None = None) -> SweepConfig:
     return sweep
 
 
-def check_space(config: ExperimentConfig, sweep: SweepConfig) -> None:
+def check_space(config: ExperimentConfig, sweep: SweepConfig) -> list[ExperimentConfig]:
     """Tries the ends of every range and every choice, so that no trial fails on a value.
+
+    Returns:
+        The configurations that were tried.
 
     Raises:
         ConfigError: If one is not allowed.
     """
     plain = config.model_dump(mode="json")
+    tried = []
     for path, value in _extremes(sweep):
         tree = deepcopy(plain)
         set_value(tree, path, value)
         try:
-            validate(tree)
+            tried.append(validate(tree))
         except ConfigError as error:
             raise ConfigError(f"space: {error}") from error
+    return tried
 
 
 def _extremes(sweep: SweepConfig) -> Iterator[tuple[str, Any]]:

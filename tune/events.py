@@ -7,7 +7,7 @@ looked up by the experiment's name.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,7 +56,7 @@ class StopAskedError(RuntimeError):
     """Someone in this process asked the experiment to stop."""
 
 
-_asked: Counter[str] = Counter()
+_asked: set[str] = set()
 _listeners: dict[str, list[Listener]] = defaultdict(list)
 
 
@@ -82,17 +82,17 @@ def publish(event: Event) -> None:
             logger.warning("a listener failed on %s", event.kind, exc_info=True)
 
 
-@contextmanager
-def asking_to_stop(experiment: str) -> Iterator[None]:
-    """While the context lasts, the experiment of that name stops as a kill would stop it, and can be resumed."""
-    _asked[experiment] += 1
-    try:
-        yield
-    finally:
-        _asked[experiment] -= 1
+def ask_to_stop(experiment: str) -> None:
+    """Asks an experiment to stop, as a kill would stop it: it can be resumed. Holds until `forget_asking`."""
+    _asked.add(experiment)
+
+
+def forget_asking(experiment: str) -> None:
+    """Takes back what `ask_to_stop` asked; called when the experiment has ended, however it did."""
+    _asked.discard(experiment)
 
 
 def check_asked(experiment: str) -> None:
     """Raises StopAskedError if someone asked the experiment to stop."""
-    if _asked[experiment] > 0:
+    if experiment in _asked:
         raise StopAskedError(f"{experiment}: asked to stop")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rllib_configs.errors import one_line
 from rllib_configs.schema import ExperimentConfig
 from tune import figures, history, paths
 from tune.events import Event, EventKind, Listener, StopAskedError, listening, publish
@@ -26,6 +27,8 @@ class TrainingError(RuntimeError):
 
 class InterruptedTrainingError(TrainingError):
     """Training was stopped from outside before it was done; it can be resumed."""
+
+    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,14 @@ def train(
         FolderError: If results cannot be written.
         TrainingError: If training failed more often than `resources.max_failures`, or was interrupted.
     """
+    hush()
+    from rllib_configs.build import check_algorithm
+
     config, folder = prepare(config, name, resume=resume)
     if resume and (done := _load(config, folder)) is not None:
         return done
     if not resume:
+        check_algorithm(config)
         folder.mkdir(parents=True, exist_ok=True)
         paths.save_config(folder, config)
     with listening(folder.name, *listeners), ray_for(config):
@@ -170,10 +177,11 @@ def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResu
     reason = figures.reason_to_stop(row, config.stop)
     if reason is None or result.checkpoint is None:
         raise InterruptedTrainingError(
-            f"training was interrupted after {row.get(figures.ITERATION, 0)} iterations; {resumable}"
+            f"training was interrupted after {row.get(figures.ITERATION, 0)} iterations; {hint}"
         )
     newest = Path(result.checkpoint.path)
-    ranked = [(m[figures.CHECKPOINT_SCORE], c, m) for c, m in result.best_checkpoints if figures.CHECKPOINT_SCORE in m]
+    ranked = [(m.get(figures.CHECKPOINT_SCORE, -math.inf), c, m) for c, m in result.best_checkpoints]
+    ranked = [entry for entry in ranked if math.isfinite(entry[0])]
     best, metrics = newest, result.metrics
     if ranked:
         _, checkpoint, metrics = max(ranked, key=lambda entry: entry[0])
@@ -219,5 +227,6 @@ def cause_of(error: BaseException) -> str:
     cause = getattr(error, "cause", None) or error.__cause__
     if isinstance(cause, BaseException):
         return cause_of(cause)
-    lines = [line for line in str(error).splitlines() if line and not line[0].isspace()]
-    return one_line(ValueError(lines[-1] if lines else str(error) or type(error).__name__))
+    lines = str(error).splitlines()
+    named = [place for place, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
+    return " ".join(" ".join(lines[named[-1] if named else 0 :]).split()) or type(error).__name__

@@ -14,7 +14,7 @@ from typing import Any
 from rllib_configs.schema import Stop
 
 ITERATION = "training_iteration"
-SECONDS = "time_total_s"
+SECONDS = "seconds"
 AGENT_STEPS = "agent_steps"
 EPISODES = "episodes"
 RATE = "agent_steps_per_second"
@@ -55,7 +55,7 @@ NAMES = (
 )
 """Every flat name. `eval_score` is the latest evaluation's, carried forward.
 
-`checkpoint_score` stands only where there was an evaluation: a checkpoint is ranked by no other policy's score.
+`checkpoint_score` is minus infinity where there was no evaluation: a checkpoint is ranked by no other policy's score.
 """
 
 

@@ -15,7 +15,7 @@ from evaluation.curves import draw_suite
 from evaluation.results import Comparison, PolicyResult
 from evaluation.suite import Suite
 from policies.bundle import BundleError, BundlePolicy, load_bundle
-from policies.registry import CHAMPION, ModelRegistry, RegistryError, Score, Version
+from policies.registry import ModelRegistry, RegistryError, Score, Version
 from rllib_configs.errors import one_line
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
@@ -51,7 +51,7 @@ class Finished:
         report: The HTML report; None without an examination.
         model: Its name in the model registry; None if it is not registered.
         version: Its version there.
-        champion: Whether it is the champion now.
+        champion: Version that is the champion now; None if there is none.
         note: What went wrong in registering it, in one line.
     """
 
@@ -67,7 +67,7 @@ class Finished:
     report: Path | None
     model: str | None
     version: int | None
-    champion: bool
+    champion: int | None
     note: str = ""
 
     def scores(self) -> dict[str, dict[str, float]]:
@@ -127,11 +127,11 @@ def finish(result: ExperimentResult) -> Finished:
     say("exporting the best checkpoint")
     bundle = _export(result)
     comparison = _examine(result, bundle, say) if yardsticks_of(result.config.domain) is not None else None
-    version, note = None, ""
+    version, champion, note = None, None, ""
     if comparison is not None and result.config.tracking.enabled:
         say("registering the model")
         try:
-            version = _register(result, comparison)
+            version, champion = _register(result, comparison)
         except (RegistryError, BundleError) as error:  # a registry that is down costs no training
             note = one_line(error)
     report = None
@@ -151,7 +151,7 @@ def finish(result: ExperimentResult) -> Finished:
         report=report,
         model=None if version is None else version.name,
         version=None if version is None else version.version,
-        champion=version is not None and version.champion,
+        champion=champion,
         note=note,
     )
     _save_summary(finished, bundle)
@@ -211,11 +211,11 @@ def _report(result: ExperimentResult, policy: BundlePolicy, comparison: Comparis
     )
 
 
-def _register(result: ExperimentResult, comparison: Comparison) -> Version | None:
-    """Registers the bundle, once."""
+def _register(result: ExperimentResult, comparison: Comparison) -> tuple[Version | None, int | None]:
+    """Registers the bundle, once; returns its version and the champion's."""
     found = headline(comparison)
     if found is None or found.score is None:
-        return None
+        return None, None
     score = found.score
     uri = result.config.tracking.uri
     registry = ModelRegistry(uri, artifact_root(uri))
@@ -224,7 +224,7 @@ def _register(result: ExperimentResult, comparison: Comparison) -> Version | Non
     digest = load_bundle(bundle).manifest.sha256
     known = read_json(result.folder / paths.REGISTERED) or {}
     if (known.get("uri"), known.get("sha256")) == (uri, digest):
-        return registry.version(name, int(known["version"]))
+        return registry.version(name, int(known["version"])), _champion(registry, name)
     runs = (read_json(result.folder / RUNS) or {}).get("runs", {})
     version = registry.register(
         bundle,
@@ -234,7 +234,12 @@ def _register(result: ExperimentResult, comparison: Comparison) -> Version | Non
         tags={"experiment": result.name},
     )
     write_json(result.folder / paths.REGISTERED, {"uri": uri, "sha256": digest, "version": version.version})
-    return version
+    return version, _champion(registry, name)
+
+
+def _champion(registry: ModelRegistry, name: str) -> int | None:
+    champion = registry.champion(name)
+    return None if champion is None else champion.version
 
 
 def headline(comparison: Comparison) -> PolicyResult | None:
@@ -265,7 +270,6 @@ def _save_summary(finished: Finished, policy: BundlePolicy) -> None:
             "model": finished.model,
             "version": finished.version,
             "champion": finished.champion,
-            "alias": CHAMPION if finished.champion else None,
             "scores": finished.scores(),
         },
     )

@@ -41,7 +41,8 @@ def _facts(finished: Finished) -> list[tuple[str, str]]:
         lines.append(("report", _short(finished.report)))
     lines.append(("policy", _short(finished.bundle)))
     if finished.version is not None:
-        role = "now the champion" if finished.champion else "the champion stays another version"
+        crowned = finished.champion == finished.version
+        role = "now the champion" if crowned else f"the champion stays version {finished.champion}"
         lines.append(("model", f"{finished.model} version {finished.version}, {role}"))
     elif finished.note:
         lines.append(("model", f"not registered: {finished.note}"))
@@ -52,11 +53,11 @@ def _next(finished: Finished) -> list[tuple[str, str]]:
     domain, uri = finished.config.domain, finished.config.tracking.uri
     lines = []
     if finished.report is not None:
+        policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
         lines.append(("see the curves", f"open {_short(finished.report)}"))
-    policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
-    lines.append(("examine it again", f"entrepot evaluate {policy}"))
+        lines.append(("examine it again", f"entrepot evaluate {policy}"))
+        lines.append(("find better settings", f"entrepot sweep {domain} --samples 8"))
     lines.append(("train longer", f"entrepot train {domain} --set stop.minutes=30 --seed {finished.config.seed + 1}"))
-    lines.append(("find better settings", f"entrepot sweep {domain} --samples 8"))
     if finished.config.tracking.enabled:
         shown = f"sqlite:///{_short(Path(uri.removeprefix('sqlite:///')))}" if uri.startswith("sqlite:///") else uri
         lines.append(("compare all runs", f"mlflow ui --backend-store-uri {shown}"))

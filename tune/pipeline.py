@@ -14,7 +14,7 @@ from rllib_configs.overrides import load
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
 from tune import figures, paths
-from tune.events import Event, Listener, asking_to_stop
+from tune.events import Event, Listener, ask_to_stop, forget_asking
 from tune.finish import Finished, run
 
 
@@ -84,9 +84,12 @@ class RLTrainingPipeline:
             `agent_steps`, `stopped_by`, `bundle`, `report`, `model`, `version`, `champion`, `scores` (by scenario and
             policy) and `history`.
         """
-        finished = run(
-            self.config, name=self.experiment_name, resume=resume, listeners=self._listeners, quiet=self._quiet
-        )
+        try:
+            finished = run(
+                self.config, name=self.experiment_name, resume=resume, listeners=self._listeners, quiet=self._quiet
+            )
+        finally:
+            forget_asking(self.experiment_name)
         self.results = results_of(finished)
         return self.results
 
@@ -99,8 +102,8 @@ class RLTrainingPipeline:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            with asking_to_stop(self.experiment_name):
-                await asyncio.wait([work])
+            ask_to_stop(self.experiment_name)  # the thread cannot be cancelled, and takes this back when it ends
+            await asyncio.wait([work])
             raise
 
     async def events(self, *, resume: bool = False) -> AsyncIterator[Event]:
@@ -202,7 +205,7 @@ def results_of(finished: Finished) -> dict[str, Any]:
         "report": None if finished.report is None else str(finished.report),
         "model": finished.model,
         "version": finished.version,
-        "champion": finished.champion,
+        "champion": finished.version is not None and finished.champion == finished.version,
         "scores": finished.scores(),
         "history": finished.history,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -16,7 +17,7 @@ from tune.figures import Best
 class FiguresCallback(RLlibCallback):
     """Counts, rates and scores of an iteration; comes after the curriculum's and the evaluation's callbacks.
 
-    Its count is saved with the checkpoint, so a restored run goes on counting where it was.
+    Its counts are saved with the checkpoint, so a restored run goes on counting where it was.
 
     Args:
         improvement: How much higher a score must be to count as better.
@@ -24,19 +25,30 @@ class FiguresCallback(RLlibCallback):
     Attributes:
         episodes: Episodes finished in all.
         best: The best evaluation score.
+        seconds: Wall time that training has taken, evaluations and exams included, which Ray's own count leaves out.
     """
 
     def __init__(self, improvement: float = 0.0) -> None:
         super().__init__()
         self.episodes = 0
         self.best = Best(improvement)
+        self.seconds = 0.0
+        self._since = time.monotonic()
+
+    def on_algorithm_init(self, *, algorithm: Any, metrics_logger: Any = None, **kwargs: Any) -> None:
+        """Starts the clock."""
+        self._since = time.monotonic()
 
     def on_train_result(
         self, *, algorithm: Any, metrics_logger: Any = None, result: dict[str, Any], **kwargs: Any
     ) -> None:
         """Adds the figures, and asks for a checkpoint where the evaluation was the best so far."""
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
         finished = algorithm.finished_episodes
         self.episodes += len(finished)
+        # Tune complains about checkpoints without a score: those of policies that were not evaluated rank last.
+        result[figures.CHECKPOINT_SCORE] = -math.inf
         if figures.evaluated(result):
             score = float(result[figures.EVAL])
             result[figures.CHECKPOINT_SCORE] = score
@@ -45,6 +57,7 @@ class FiguresCallback(RLlibCallback):
             figures.AGENT_STEPS: result[NUM_AGENT_STEPS_SAMPLED_LIFETIME],
             figures.RATE: result["agent_steps_per_s"],
             figures.EPISODES: self.episodes,
+            figures.SECONDS: self.seconds,
             figures.BEST: self.best.score,
             figures.SINCE_BEST: self.episodes - self.best.at_episode,
         }
@@ -53,10 +66,11 @@ class FiguresCallback(RLlibCallback):
         result.update({name: value for name, value in report.items() if math.isfinite(value)})
 
     def get_state(self) -> dict[str, Any]:
-        """The count and the best score, as plain values."""
-        return {"episodes": self.episodes, "best": self.best.get_state()}
+        """The counts and the best score, as plain values."""
+        return {"episodes": self.episodes, "seconds": self.seconds, "best": self.best.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
-        self.episodes = state["episodes"]
+        self.episodes, self.seconds = state["episodes"], state["seconds"]
+        self._since = time.monotonic()
         self.best.set_state(state["best"])

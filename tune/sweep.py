@@ -101,7 +101,11 @@ def sweep(
         if saved is None:
             raise ConfigError(f"--resume: {folder.name!r} is not a sweep; resume it with entrepot train")
         plan, samples = SweepConfig.model_validate(saved["plan"]), int(saved["samples"])
-    check_space(config, plan)
+    hush()
+    from rllib_configs.build import check_algorithm
+
+    for tried in check_space(config, plan):
+        check_algorithm(tried)
     if not scored(config):
         raise ConfigError(
             f"evaluation.interval: got {config.evaluation.interval}, allowed in a sweep is 1 or more, in a domain with "

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
-from rllib_configs.build import build_algorithm_config
+import pytest
+
+from rllib_configs.build import build_algorithm_config, check_algorithm
+from rllib_configs.errors import ConfigError
 from rllib_configs.overrides import load
 
 
@@ -35,6 +38,13 @@ def test_settings_arrive() -> None:
     assert (built.num_epochs, built.minibatch_size, built.grad_clip) == (2, 24, None)
     assert built.delay_between_env_runner_restarts_s == 0.5
     assert sorted(built.policies) == ["repeater_0", "repeater_1", "repeater_2"]
+
+
+def test_settings_that_do_not_go_together_are_told_by_our_names() -> None:
+    """32 worlds, 20 steps and 2 agents make 1280 agent-steps: no minibatch is larger."""
+    check_algorithm(load("cue", overrides=["ppo.minibatch=1280"]))
+    with pytest.raises(ConfigError, match=r"^ppo\.minibatch: got 1281, allowed is at most 1280"):
+        check_algorithm(load("cue", overrides=["ppo.minibatch=1281"]))
 
 
 def test_null_switches_off() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tune.events import Event, EventKind, StopAskedError, asking_to_stop, check_asked, listening, publish
+from tune.events import Event, EventKind, StopAskedError, ask_to_stop, check_asked, forget_asking, listening, publish
 
 
 def test_listeners_hear_their_own_experiment_while_they_listen() -> None:
@@ -32,9 +32,10 @@ def test_a_failing_listener_stops_nobody(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_an_experiment_can_be_asked_to_stop() -> None:
-    """Asking holds for that name, and only while it is asked."""
-    with asking_to_stop("x"):
-        check_asked("y")
-        with pytest.raises(StopAskedError):
-            check_asked("x")
+    """Asking holds for that name, until it is taken back."""
+    ask_to_stop("x")
+    check_asked("y")
+    with pytest.raises(StopAskedError):
+        check_asked("x")
+    forget_asking("x")
     check_asked("x")

@@ -128,7 +128,7 @@ def test_the_run_is_tracked_and_the_model_registered(whole: Finished, folder: Pa
     assert len(client.get_metric_history(tracked.info.run_id, figures.EVAL)) == ITERATIONS
     champion = ModelRegistry(f"sqlite:///{folder}/mlflow.db").champion("cue")
     assert champion is not None
-    assert (champion.version, whole.version, whole.champion) == (1, 1, True)
+    assert (champion.version, whole.version, whole.champion) == (1, 1, 1)
 
 
 def test_the_report_is_there_and_can_be_written_anew(whole: Finished, folder: Path, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_the_workers_own_error_is_found_in_the_traces() -> None:
 
         cause: Any = None
 
-    error = RayTaskError("Traceback …\n  File x\nValueError: policies: got 'x'")
+    error = RayTaskError("Traceback …\n  File x\nValueError: wrapped\n  File y\nValueError: policies:\ngot 'x'")
     assert cause_of(error) == "ValueError: policies: got 'x'"
     error.cause = ValueError("policies: got 'x', allowed are shared")
     assert cause_of(error) == "policies: got 'x', allowed are shared"

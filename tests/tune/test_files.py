@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tune import files, history
-from tune.figures import ITERATION
+from tune.figures import ITERATION, SECONDS
 from tune.files import FolderError, jsonable, read_json, ready_folder, write_json, write_text
 
 
@@ -68,10 +68,10 @@ def test_unreadable_json_is_no_json(tmp_path: Path) -> None:
 def test_history_keeps_the_last_of_repeated_iterations(tmp_path: Path) -> None:
     """A restored run repeats iterations: the later line counts, and a line cut off by a kill is left out."""
     for iteration, seconds in ((1, 1.0), (2, 2.0), (3, 3.0), (2, 2.5)):
-        history.append(tmp_path, {ITERATION: iteration, "time_total_s": seconds, "config": {"big": 1}})
+        history.append(tmp_path, {ITERATION: iteration, SECONDS: seconds, "config": {"big": 1}})
     with (tmp_path / history.NAME).open("a") as stream:
         stream.write('{"training_itera')
     rows = history.read(tmp_path)
-    assert [(row[ITERATION], row["time_total_s"]) for row in rows] == [(1, 1.0), (2, 2.5), (3, 3.0)]
-    assert set(rows[0]) == {ITERATION, "time_total_s"}
+    assert [(row[ITERATION], row[SECONDS]) for row in rows] == [(1, 1.0), (2, 2.5), (3, 3.0)]
+    assert set(rows[0]) == {ITERATION, SECONDS}
     assert history.read(tmp_path / "nowhere") == []
