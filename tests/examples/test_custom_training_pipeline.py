@@ -22,13 +22,24 @@ pipeline = create_trading_pipeline(
 results = asyncio.run(pipeline.train())
 print(f"Best performance: {results['best_eval_score']:.3f}")
 """
+CURRICULUM = """
+domain: trading
+stages:
+  - {name: short, title: Short, promote_at: 0.5, task: {max_steps: 32, market_regime: bull, drift_scale: 4}}
+"""
+SUITE = """
+domain: trading
+scenarios:
+  - {name: short, title: Short, kind: held_out, task: {max_steps: 32, market_regime: bull, drift_scale: 4}}
+"""
 SMALL = {
     "stop.episodes": 8,
+    "env.symbols": ["A", "B"],
     "runners.worlds": 4,
     "ppo.minibatch": 512,
     "evaluation.interval": 1,
-    "evaluation.episodes": 2,
-    "evaluation.final_episodes": 2,
+    "evaluation.episodes": 64,
+    "evaluation.final_episodes": 64,
     "tracking.enabled": False,
 }
 
@@ -48,10 +59,13 @@ def test_only_the_imports_differ() -> None:
 def test_it_runs(
     ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With two episodes a world in place of thousands it trains, examines and prints a score."""
-    small = partial(
-        pipeline.create_trading_pipeline, settings={**SMALL, "resources.results": str(tmp_path)}, quiet=True
-    )
+    """With few and short episodes in place of thousands it trains, examines and prints a score."""
+    paths = {"resources.results": str(tmp_path)}
+    for key, text in (("curriculum", CURRICULUM), ("evaluation.suite", SUITE)):
+        file = tmp_path / f"{key}.yaml"
+        file.write_text(text)
+        paths[key] = str(file)
+    small = partial(pipeline.create_trading_pipeline, settings={**SMALL, **paths}, quiet=True)
     monkeypatch.setattr(pipeline, "create_trading_pipeline", small)
     exec(compile(EXAMPLE.read_text(), str(EXAMPLE), "exec"), {"__name__": "__main__"})
     printed = capsys.readouterr().out
