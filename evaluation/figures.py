@@ -52,8 +52,10 @@ def learning_figure(
     _bands(figure, curve, titles, scale)
     for level, colour in ((0.0, NAIVE), (1.0, INFORMED)):
         figure.add_hline(y=level, line={"color": colour, "width": 1.6, "dash": "dash"})
-    figure.add_scatter(x=steps, y=high, line={"width": 0}, hoverinfo="skip")
-    figure.add_scatter(x=steps, y=low, line={"width": 0}, fill="tonexty", fillcolor=_pale(LEARNER), hoverinfo="skip")
+    figure.add_scatter(x=steps, y=high, mode="lines", line={"width": 0}, hoverinfo="skip")
+    figure.add_scatter(
+        x=steps, y=low, mode="lines", line={"width": 0}, fill="tonexty", fillcolor=_pale(LEARNER), hoverinfo="skip"
+    )
     figure.add_scatter(
         x=steps,
         y=score,
@@ -112,10 +114,11 @@ def curves_figure(curves: Curves, colours: Mapping[str, str], learners: Sequence
         x = np.array(curves.dates) if curves.dates else np.arange(len(curve.mean))
         colour, learned = colours.get(curve.policy, MUTED), curve.policy in learners
         if learned and curves.worlds > 1:
-            figure.add_scatter(x=x, y=np.array(curve.high) - shift, line={"width": 0}, hoverinfo="skip")
+            figure.add_scatter(x=x, y=np.array(curve.high) - shift, mode="lines", line={"width": 0}, hoverinfo="skip")
             figure.add_scatter(
                 x=x,
                 y=np.array(curve.low) - shift,
+                mode="lines",
                 line={"width": 0},
                 fill="tonexty",
                 fillcolor=_pale(LEARNER),
