@@ -85,6 +85,7 @@ def train(
     hush()
     from rllib_configs.build import check_algorithm
 
+    hush()  # again: importing RLlib sets its loggers anew
     config, folder = prepare(config, name, resume=resume)
     if resume and (done := _load(config, folder)) is not None:
         return done

@@ -104,6 +104,7 @@ def sweep(
     hush()
     from rllib_configs.build import check_algorithm
 
+    hush()  # again: importing RLlib sets its loggers anew
     for tried in check_space(config, plan):
         check_algorithm(tried)
     if not scored(config):
