@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -16,6 +15,8 @@ from statistics import median
 from typing import Any
 
 import psutil
+
+from tune.files import write_text
 
 
 @dataclass(frozen=True)
@@ -149,17 +150,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         OSError: If the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as stream:
-            json.dump(content, stream, indent=1)
-            stream.write("\n")
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def command_line() -> str:
