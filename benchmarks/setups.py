@@ -8,6 +8,7 @@ from typing import Any
 from ray.rllib.algorithms.ppo import PPOConfig as StockConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
+from algorithms.networks import layers
 from algorithms.ppo import PPOConfig
 from envs.adapters.rllib import register_envs
 
@@ -27,7 +28,7 @@ HYPERPARAMETERS: dict[str, Any] = {
 
 
 def flat_network(hidden: tuple[int, ...] = (256, 256)) -> dict[str, Any]:
-    """Our flat network as RLlib's PPO has it: actor and critic apart, nothing normalised, deviations of 1 at first."""
+    """Our flat network as `stock_network` is: actor and critic apart, nothing normalised, deviations of 1 at first."""
     return {
         "kind": "flat",
         "hidden_sizes": hidden,
@@ -38,6 +39,22 @@ def flat_network(hidden: tuple[int, ...] = (256, 256)) -> dict[str, Any]:
         "initial_log_std": 0.0,
         "policy_gain": 1.0,
     }
+
+
+def stock_network(hidden: tuple[int, ...] = (256, 256)) -> DefaultModelConfig:
+    """RLlib's own network, with initial weights drawn as ours are: orthogonal, biases zero."""
+    hidden_gain, head_gain = {"gain": layers.hidden_gain("tanh")}, {"gain": 1.0}
+    return DefaultModelConfig(
+        fcnet_hiddens=list(hidden),
+        fcnet_activation="tanh",
+        fcnet_kernel_initializer="orthogonal_",
+        fcnet_kernel_initializer_kwargs=hidden_gain,
+        fcnet_bias_initializer="zeros_",
+        head_fcnet_kernel_initializer="orthogonal_",
+        head_fcnet_kernel_initializer_kwargs=head_gain,
+        head_fcnet_bias_initializer="zeros_",
+        vf_share_layers=False,
+    )
 
 
 def stock(
@@ -68,9 +85,7 @@ def stock(
         .env_runners(num_env_runners=0, num_envs_per_env_runner=envs)
         .training(**{**HYPERPARAMETERS, "train_batch_size_per_learner": env_steps, **training})
         .multi_agent(policies={"shared"}, policy_mapping_fn=shared)
-        .rl_module(
-            model_config=DefaultModelConfig(fcnet_hiddens=list(hidden), fcnet_activation="tanh", vf_share_layers=False)
-        )
+        .rl_module(model_config=stock_network(hidden))
         .debugging(seed=seed, log_level="ERROR")
     )
     return config

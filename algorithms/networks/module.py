@@ -63,6 +63,8 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
     `state` `[N, S]` for a central critic.
     """
 
+    log_std: Tensor | None
+
     def setup(self) -> None:
         """Builds the layers from `model_config`: `network`, `layout` and `state_size`.
 
@@ -100,9 +102,13 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
             self.policy_head = EntityHead(width, config.entity_width, outputs, gain)
         else:
             self.policy_head = FlatHead(width, outputs, gain)
-        self.log_std = None
-        if not discrete:
-            self.log_std = nn.Parameter(torch.full((self.shared_actions,), config.initial_log_std))
+        log_std = torch.full((self.shared_actions,), config.initial_log_std)
+        if discrete:
+            self.log_std = None
+        elif config.std == "free":
+            self.log_std = nn.Parameter(log_std)
+        else:  # where the deviations start: did it learn beside the head's bias, they would move at twice the rate
+            self.register_buffer("log_std", log_std, persistent=False)
 
     def _check(self, per_entity: int) -> None:
         """Raises ValueError unless spaces, layout and state fit together."""

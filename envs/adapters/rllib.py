@@ -75,8 +75,8 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
             action_dict: By agent, `[K]`, within `action_spaces`; those of agents no longer alive are ignored.
 
         Returns:
-            Observations, rewards, terminated and truncated (with `__all__`), and infos, of the agents that were alive
-            before the call. An agent that terminated is not heard of again.
+            Observations, rewards, terminated (with `__all__`), truncated (`__all__` only) and infos, of the agents that
+            were alive before the call. An agent that terminated is not heard of again.
 
         Raises:
             ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
@@ -85,7 +85,9 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         step = self._world.step(action_dict)
         self.agents = list(self._world.agents)
         terminated = step.terminated | {EVERYONE: step.all_terminated}
-        truncated = step.truncated | {EVERYONE: step.all_truncated}
+        # Time is up for all at once. Said of each agent too, RLlib 2.60's `MultiAgentEpisode` would take the episode for
+        # terminated ("case 2" in its `add_env_step`), and its algorithms would not bootstrap from the last observation.
+        truncated = {EVERYONE: step.all_truncated}
         return step.observations, step.rewards, terminated, truncated, step.infos
 
     def set_task(self, task: Task | Mapping[str, Any]) -> None:

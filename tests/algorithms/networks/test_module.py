@@ -206,10 +206,10 @@ def test_normaliser_is_updated_only_when_told() -> None:
 
 
 def test_normaliser_is_off_by_switch() -> None:
-    """Without normalisation there are no buffers, and updates do nothing."""
+    """Without normalisation there are no statistics, and updates do nothing."""
     module = build(NETWORKS["flat-stock"])
     module.update_normaliser(batch()[Columns.OBS])
-    assert list(module.buffers()) == []
+    assert module.state_dict().keys() == dict(module.named_parameters()).keys()
 
 
 def test_state_survives_to_the_bit() -> None:
@@ -304,3 +304,9 @@ def test_statistics_are_not_optimised(learner: PPOTorchLearner) -> None:
         module = learner.module[name].unwrapped()
         assert {id(p) for p in module.parameters()} <= held
         assert not {id(b) for b in module.buffers()} & held
+
+
+def test_deviations_that_the_network_puts_out_have_one_bias() -> None:
+    """With `std: network` the head's bias alone moves the deviations; with `free` a parameter of its own does."""
+    assert "log_std" in dict(build(NetworkConfig(std="free")).named_parameters())
+    assert "log_std" not in dict(build(NetworkConfig(std="network")).named_parameters())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.pre_checks.env import check_multiagent_environments
 
 from envs.adapters.rllib import make_environment, register_envs
@@ -32,7 +33,7 @@ def test_one_agents_space_samples_an_action_for_each(mode: str) -> None:
         actions = {agent: env.action_space.sample() for agent in observations}
         observations, rewards, terminated, truncated, infos = env.step(actions)
         assert set(rewards) == set(infos) == set(observations) == set(env.possible_agents)
-        assert set(terminated) == set(truncated) == {*env.possible_agents, "__all__"}
+        assert set(terminated) == {*env.possible_agents, "__all__"}
     assert truncated["__all__"]
     assert not terminated["__all__"]
     assert env.agents == []
@@ -104,6 +105,22 @@ def test_stock_ppo_trains_on_every_registered_domain(domain: str, mode: str) -> 
     assert results["env_runners"]["episode_len_mean"] == 8
     assert np.isfinite(results["env_runners"]["episode_return_mean"])
     assert np.isfinite(results["learners"]["all"]["total_loss"])
+
+
+def test_rllib_takes_a_time_limit_for_a_truncation() -> None:
+    """RLlib's episode counts those cut off as truncated, to be bootstrapped, and only the dead as terminated."""
+    env = make_environment("cue", {"num_agents": 2, "task": {"max_steps": 3, "lifetimes": (2,)}})
+    observations, infos = env.reset(seed=0)
+    episode = MultiAgentEpisode()
+    episode.add_env_reset(observations=observations, infos=infos)
+    while env.agents:
+        actions = {agent: env.action_space.sample() for agent in env.agents}
+        observations, rewards, terminated, truncated, infos = env.step(actions)
+        episode.add_env_step(observations, actions, rewards, infos, terminateds=terminated, truncateds=truncated)
+    assert episode.is_truncated
+    assert not episode.is_terminated
+    ends = {agent: (one.is_terminated, one.is_truncated) for agent, one in episode.agent_episodes.items()}
+    assert ends == {"repeater_0": (True, False), "repeater_1": (False, True)}
 
 
 @pytest.mark.usefixtures("ray_local")
