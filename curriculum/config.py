@@ -49,7 +49,12 @@ class Curriculum(BaseModel):
         0.9, gt=0.5, lt=1, description="One-sided confidence of the bounds that decide; higher moves later."
     )
     rehearsal: float = Field(
-        0.1, ge=0, le=0.5, description="Share of the worlds that replay earlier stages, so that they are not forgotten."
+        1.0,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="Worlds that replay each earlier stage, for one world of the current stage. 0: none, and what was "
+        "learned is forgotten. 1: all stages seen so far get the same share.",
     )
     patience: int = Field(
         0,

@@ -30,6 +30,7 @@ class Change(StrEnum):
     MASTERED = "mastered"
 
 
+GOLDEN_RATIO = (1 + 5**0.5) / 2
 MAX_SETBACKS = 4
 """Falls that still raise the number of episodes asked for; more would lock a stage for good."""
 
@@ -185,21 +186,21 @@ class CurriculumManager:
         return Trend(1000 * slope, float(stdtr(scores.size - 2, slope / error)))
 
     def tasks(self, num_worlds: int) -> list[Task]:
-        """What each world should play: the current stage, and in a share of the worlds, evenly spread, earlier ones.
+        """What each world should play: the current stage, and, evenly spread among the worlds, earlier ones.
 
         Args:
             num_worlds: Worlds of the whole run.
 
         Returns:
-            One task a world. Earlier stages take turns, the latest first.
+            One task a world; the first always plays the current stage.
         """
-        tasks = [self.current.task] * num_worlds
-        if self.stage == 0 or not self.curriculum.rehearsal:
-            return tasks
-        count = np.floor(np.arange(num_worlds + 1) * self.curriculum.rehearsal)
-        for turn, world in enumerate(np.flatnonzero(np.diff(count))):
-            tasks[int(world)] = self.curriculum.stages[self.stage - 1 - turn % self.stage].task
-        return tasks
+        weights = np.full(self.stage + 1, self.curriculum.rehearsal)
+        weights[0] = 1.0  # the current stage; then the one before it, and so on
+        # Multiples of the golden ratio, less their whole parts, fill [0, 1) evenly, however many one takes.
+        places = np.arange(num_worlds) * GOLDEN_RATIO % 1.0
+        ends = weights.cumsum()
+        back = np.searchsorted(ends / ends[-1], places, side="right")
+        return [self.curriculum.stages[self.stage - int(steps)].task for steps in back]
 
     def get_state(self) -> dict[str, Any]:
         """Everything, as plain values that JSON can hold."""

@@ -27,7 +27,7 @@ def stage(name: str, entities: int) -> Stage:
     return Stage(name=name, title=name, task=task, promote_at=0.5, min_episodes=10)
 
 
-CURRICULUM = Curriculum(domain="cue", stages=(stage("easy", 1), stage("hard", 3)), window=20, rehearsal=0.25)
+CURRICULUM = Curriculum(domain="cue", stages=(stage("easy", 1), stage("hard", 3)), window=20, rehearsal=1.0)
 
 
 @dataclass
@@ -76,11 +76,11 @@ def test_first_tasks_are_sent_to_all_worlds() -> None:
 
 
 def test_scores_promote_and_new_tasks_are_sent() -> None:
-    """Optimal episodes promote; then every fourth world rehearses; results carry flat keys."""
+    """Optimal episodes promote; then about half of the worlds rehearse; results carry flat keys."""
     callback, algorithm = started()
     algorithm.finish("easy", 5.0, 12)
     result = train(callback, algorithm)
-    assert [task.name for task in algorithm.sent[-1]] == ["hard", "hard", "hard", "easy"] * 2
+    assert sorted(task.name for task in algorithm.sent[-1]) == ["easy"] * 3 + ["hard"] * 5
     assert result["curriculum/stage"] == 1
     assert result["curriculum/stage_name"] == "hard"
     assert result["curriculum/event"] == "promoted on easy"

@@ -24,7 +24,7 @@ CURRICULUM = parse_typed(
     {
         "domain": "cue",
         "window": 64,
-        "rehearsal": 0.25,
+        "rehearsal": 1.0,
         "stages": [
             {
                 "name": name,

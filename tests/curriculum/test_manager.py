@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 
 import numpy as np
@@ -180,18 +179,20 @@ def test_trend_is_the_least_squares_line() -> None:
 
 
 @pytest.mark.parametrize("worlds", [1, 7, 10, 64, 100])
-def test_rehearsal_spreads_earlier_stages_over_the_worlds(worlds: int) -> None:
-    """A tenth of the worlds, evenly spread, replays earlier stages in turn; on the first stage none does."""
-    manager = CurriculumManager(make(rehearsal=0.1))
+@pytest.mark.parametrize("rehearsal", [0.0, 0.1, 0.5, 1.0, 3.0])
+def test_rehearsal_spreads_earlier_stages_over_the_worlds(worlds: int, rehearsal: float) -> None:
+    """Each earlier stage gets `rehearsal` worlds for one of the current stage, in every stretch of worlds alike."""
+    manager = CurriculumManager(make(rehearsal=rehearsal))
     assert {task.name for task in manager.tasks(worlds)} == {"stage_0"}
     manager.stage = 2
     names = [task.name for task in manager.tasks(worlds)]
-    old = [world for world, name in enumerate(names) if name != "stage_2"]
     assert len(names) == worlds
-    assert len(old) == int(np.floor(worlds * 0.1))
-    assert all(second - first == 10 for first, second in itertools.pairwise(old))
-    counts = [names.count("stage_1"), names.count("stage_0")]
-    assert counts[0] - counts[1] in (0, 1)
+    assert names[0] == "stage_2"
+    for name, weight in (("stage_0", rehearsal), ("stage_1", rehearsal), ("stage_2", 1.0)):
+        share = weight / (1 + 2 * rehearsal)
+        for half in (names[: worlds // 2], names[worlds // 2 :]):
+            assert abs(half.count(name) - share * len(half)) < 2
+        assert weight > 0 or name not in names
 
 
 def test_bad_scores_and_foreign_states_are_refused() -> None:
