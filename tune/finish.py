@@ -15,6 +15,7 @@ from evaluation.curves import draw_suite
 from evaluation.results import Comparison, PolicyResult
 from evaluation.suite import Suite
 from policies.bundle import BundleError, BundlePolicy, load_bundle
+from policies.heuristics import has_baselines
 from policies.registry import ModelRegistry, RegistryError, Score, Version
 from rllib_configs.errors import one_line
 from rllib_configs.schema import ExperimentConfig
@@ -27,7 +28,7 @@ from tune.files import read_json, write_json
 from tune.launch import hush
 from tune.progress import Display
 from tune.reports import LEARNER, write_experiment_report
-from tune.suites import suite_of, yardsticks_of
+from tune.suites import suite_of
 from tune.tracking import RUNS
 from tune.tracking_uri import artifact_root
 
@@ -126,7 +127,7 @@ def finish(result: ExperimentResult) -> Finished:
     hush()
     say("exporting the best checkpoint")
     bundle = _export(result)
-    comparison = _examine(result, bundle, say) if yardsticks_of(result.config.domain) is not None else None
+    comparison = _examine(result, bundle, say) if has_baselines(result.config.domain) else None
     version, champion, note = None, None, ""
     if comparison is not None and result.config.tracking.enabled:
         say("registering the model")

@@ -7,7 +7,7 @@ from pathlib import Path
 import evaluation
 from curriculum.config import Curriculum
 from evaluation.suite import Scenario, Suite, Validation, load_suite
-from policies.heuristics import Baselines, baselines
+from policies.heuristics import has_baselines
 from rllib_configs.errors import ConfigError
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
@@ -16,14 +16,9 @@ EPISODES = 256
 """Episodes of each scenario, where the suite is made up from the stages."""
 
 
-def yardsticks_of(domain: str) -> Baselines | None:
-    """The domain's naive and informed policies; None for a user's own domain, which has no scores then."""
-    return None if ":" in domain else baselines(domain)
-
-
 def scored(config: ExperimentConfig) -> bool:
     """Whether the learner is evaluated during training."""
-    return config.evaluation.interval > 0 and yardsticks_of(config.domain) is not None
+    return config.evaluation.interval > 0 and has_baselines(config.domain)
 
 
 def suite_of(config: ExperimentConfig) -> Suite:

@@ -25,15 +25,31 @@ class Baselines:
 
 
 def baselines(domain: str) -> Baselines:
-    """The yardsticks of a built-in domain.
+    """The yardsticks of a domain: of a built-in one by its name, of a user's own by its `package.module:attribute`.
+
+    A user's module says them in a `BASELINES` of its own, beside the domain.
 
     Raises:
         ValueError: If the domain has none.
     """
+    module, own, _ = domain.partition(":")
+    address = module if own else f"policies.heuristics.{domain}"
     try:
-        module = import_module(f"policies.heuristics.{domain}")
+        found = getattr(import_module(address), "BASELINES", None)
     except ModuleNotFoundError as error:
-        raise ValueError(f"domain: got {domain!r}, which has no file in policies/heuristics") from error
-    found = module.BASELINES
-    assert isinstance(found, Baselines)
+        if error.name != address:
+            raise
+        found = None
+    if not isinstance(found, Baselines):
+        missing = "whose module holds no BASELINES" if own else "which has no file in policies/heuristics"
+        raise ValueError(f"domain: got {domain!r}, {missing}")
     return found
+
+
+def has_baselines(domain: str) -> bool:
+    """Whether policies of a domain can be scored."""
+    try:
+        baselines(domain)
+    except ValueError:
+        return False
+    return True
