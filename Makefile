@@ -12,10 +12,10 @@ CODE := envs policies algorithms curriculum rllib_configs evaluation tune serve 
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train sweep test lint format bench bench-peers clean
+.PHONY: help train sweep serve test test-tools lint format bench bench-peers clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,8 +40,11 @@ train: $(VENV)/.run ## Train a team of traders through the curriculum (ten minut
 sweep: $(VENV)/.run ## Sweep hyperparameters of the trading team
 	$(BIN)/entrepot sweep trading --samples 8 $(ARGS)
 
-test: $(VENV)/.dev ## Run the tests
+test: $(VENV)/.dev test-tools ## Run the tests
 	$(BIN)/pytest $(ARGS)
+
+test-tools: ## Install the programs that tests drive (chromium, nginx, openssl, nftables, h2load)
+	@tests/tools.sh
 
 lint: $(VENV)/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check $(CODE)
@@ -62,8 +65,8 @@ format: $(VENV)/.dev ## Rewrite the code in the house's style
 
 bench-peers: .venv-bench/.peers ## Install what the training benchmark compares with, in .venv-bench
 
-bench: $(VENV)/.run bench-peers ## Run the benchmarks of the README and write their results to benchmarks/results
-	for name in signal sampling training agreement team; do \
+bench: $(VENV)/.run bench-peers test-tools ## Run the benchmarks of the README and write their results to benchmarks/results
+	for name in signal sampling training agreement team serving overload; do \
 		$(BIN)/entrepot bench $$name --json benchmarks/results/$$name.json || exit 1; \
 	done
 

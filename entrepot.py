@@ -1,4 +1,4 @@
-"""The command line: train, sweep, evaluate, report, list environments, and run benchmarks.
+"""The command line: train, sweep, evaluate, report, serve, list environments, and run benchmarks.
 
 Everything heavy (Ray, torch, MLflow) is imported by the command that needs it, so that `--help` answers at once. A
 mistake of the user's is one line on standard error and exit code 2; `--debug` shows the trace.
@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from serve import cli as serving
+from serve.cli_keys import keys
 
 if TYPE_CHECKING:
     from rllib_configs.schema import ExperimentConfig
@@ -189,7 +192,7 @@ def envs(
     _print(domains_table() if domain is None else domain_table(domain))
 
 
-@app.command(epilog="Examples:\n\nentrepot bench\n\nentrepot bench signal --json benchmarks/signal.json")
+@app.command(epilog="Examples:\n\nentrepot bench\n\nentrepot bench signal --json benchmarks/results/signal.json")
 def bench(
     name: Annotated[str | None, typer.Argument(help="Which benchmark; without a name they are listed.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="File to write the result to.")] = None,
@@ -219,6 +222,18 @@ def bench(
         write_json(json_path, as_json(name, result, command_line()))
     if any(bar.holds is False for bar in result.bars):
         raise typer.Exit(FAILURE)
+
+
+app.command(
+    "serve",
+    epilog="Examples:\n\n"
+    "entrepot serve\n\n"
+    "entrepot serve --models trading@champion --models trading@3 --port 8080\n\n"
+    "entrepot serve --models results/mine/bundle\n\n"
+    "entrepot keys add desk && entrepot serve --host 0.0.0.0 --keys keys.json --replicas 4",
+)(serving.serve)
+app.add_typer(serving.models, name="models")
+app.add_typer(keys, name="keys")
 
 
 def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | None) -> None:

@@ -80,10 +80,12 @@ class Benchmark:
 
 
 BENCHMARKS: dict[str, Benchmark] = {
-    "signal": Benchmark("What cash, buy-and-hold and the oracle earn on every stage", "benchmarks.signal:run"),
+    "signal": Benchmark("What cash, buy-and-hold and the oracle earn on every stage", "benchmarks.stages:run"),
     "sampling": Benchmark("Agent-steps a second against RLlib's stock runner", "benchmarks.sampling:run"),
     "training": Benchmark("A whole PPO iteration against RLlib and Stable-Baselines3", "benchmarks.training:run"),
     "agreement": Benchmark("PPO on the stock path and on ours learns to the same score", "benchmarks.agreement:run"),
+    "serving": Benchmark("Policies over HTTP against RLlib's example of a deployment", "benchmarks.serving:run"),
+    "overload": Benchmark("The service under five times the load it can take", "benchmarks.overload:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }
 

@@ -4,206 +4,54 @@ A `BatchedEnv` owns the cycle that is the same everywhere (checking actions, cou
 ended worlds, switching tasks, accounting) and asks a domain for four things only: how an episode begins, how it
 advances, what is seen, and what is measured. Dict-of-agents interfaces (RLlib, PettingZoo) are thin adapters around a
 batch of one; training and evaluation use the arrays as they are.
+
+What a run fixes, and what its tasks vary, is in `envs.tasks`; the arrays that go in and come out are in `envs.arrays`.
+Both can be had from here.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, MultiDiscrete
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from envs.layout import ObservationLayout
+from envs.arrays import (
+    Actions,
+    AgentGroup,
+    BoolArray,
+    Final,
+    FloatArray,
+    IntArray,
+    Observation,
+    Outcome,
+    Step,
+    check_actions,
+)
 from envs.streams import WorldStreams
+from envs.tasks import AgentConfig, AgentRole, EnvConfig, Task
 
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
-Actions = Mapping[str, NDArray[Any]]
-"""Actions by group: float32 `[B, A, K]` in [-1, 1], or int64 `[B, A, K]` branches."""
-
-
-class AgentRole(StrEnum):
-    """What an agent is there to do. Agents of one role form one group."""
-
-    EXECUTOR = "executor"
-    HEDGER = "hedger"
-    SUPPLIER = "supplier"
-    MANUFACTURER = "manufacturer"
-    DISTRIBUTOR = "distributor"
-    RETAILER = "retailer"
-    TENANT = "tenant"
-    ALLOCATOR = "allocator"
-
-
-class AgentConfig(BaseModel):
-    """One agent: its name, its role and what it starts with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    agent_id: str = Field(min_length=1, description="Unique name of the agent.")
-    role: AgentRole = Field(AgentRole.EXECUTOR, description="Role; agents of one role form one group.")
-    initial_balance: float = Field(100_000.0, gt=0, allow_inf_nan=False, description="Cash at the start [currency].")
-
-
-class EnvConfig(BaseModel):
-    """What stays fixed for a whole run: who acts, in which action mode, and whose reward counts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    action_mode: Literal["continuous", "discrete"] = Field(
-        "continuous", description="`continuous`: Box in [-1, 1]; `discrete`: MultiDiscrete branches."
-    )
-    team_weight: float = Field(
-        0.0, ge=0, le=1, description="Share of the team's mean reward in each agent's reward: 0 individual, 1 team."
-    )
-
-
-class Task(BaseModel):
-    """One difficulty of a domain. Curriculum stages, evaluation scenarios and stress tests are all tasks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field("default", min_length=1, description="Name of the task in metrics and reports.")
-    max_steps: int = Field(1000, ge=1, description="Steps after which an episode is truncated.")
-
-
-@dataclass(frozen=True)
-class AgentGroup:
-    """Agents that share their spaces, as one axis of the arrays.
-
-    Attributes:
-        name: Key of the group in every dictionary of arrays.
-        agent_ids: Names of the agents, in the order of the axis `A`.
-        action_space: One agent's actions: `Box(-1, 1, [K])`, or `MultiDiscrete` with `K` branches.
-        layout: Names every feature of the observation and its slice.
-    """
-
-    name: str
-    agent_ids: tuple[str, ...]
-    action_space: Box | MultiDiscrete
-    layout: ObservationLayout
-
-    @property
-    def size(self) -> int:
-        """Number of agents `A`."""
-        return len(self.agent_ids)
-
-    @cached_property
-    def observation_space(self) -> Box:
-        """One agent's observation: float32 `[D]`, unbounded."""
-        return Box(-np.inf, np.inf, (self.layout.size,), np.float32)
-
-    @property
-    def discrete(self) -> bool:
-        """Whether actions are branches of choices."""
-        return isinstance(self.action_space, MultiDiscrete)
-
-    @property
-    def num_actions(self) -> int:
-        """Action dimensions or branches `K`."""
-        assert self.action_space.shape is not None
-        return int(self.action_space.shape[0])
-
-    @property
-    def mask_size(self) -> int:
-        """Width of an action mask: `K` continuous dimensions, or all branches' choices side by side."""
-        if isinstance(self.action_space, MultiDiscrete):
-            return int(self.action_space.nvec.sum())
-        return self.num_actions
-
-
-@dataclass(slots=True)
-class Observation:
-    """What the agents see before they act. Arrays may be overwritten by the next call: copy what must last.
-
-    Attributes:
-        observations: By group, float32 `[B, A, D]`; zero where an agent is not alive.
-        action_masks: By group, bool `[B, A, M]`, true where allowed; a group without masks is absent.
-        alive: By group, bool `[B, A]`: who acts now. It only falls within an episode.
-        state: Global state, float32 `[B, S]`, for centralised critics and mixers.
-    """
-
-    observations: dict[str, FloatArray]
-    action_masks: dict[str, BoolArray]
-    alive: dict[str, BoolArray]
-    state: FloatArray
-
-    def of(self, worlds: IntArray) -> Observation:
-        """A copy with the given worlds only."""
-        return Observation(
-            {name: array[worlds] for name, array in self.observations.items()},
-            {name: array[worlds] for name, array in self.action_masks.items()},
-            {name: array[worlds] for name, array in self.alive.items()},
-            self.state[worlds],
-        )
-
-
-@dataclass(slots=True)
-class Final:
-    """The `E` worlds that ended in a step, as they stood before they restarted.
-
-    Attributes:
-        worlds: Indices of the worlds, int64 `[E]`.
-        observation: What was seen at the end: bootstrap truncated agents that are still `alive` here from it.
-        returns: By group, sum of each agent's own (unmixed) rewards, float64 `[E, A]`.
-        present: By group, bool `[E, A]`: who took part in the episode at all.
-        lengths: Steps taken, int64 `[E]`.
-        tasks: The task each world played.
-        metrics: The domain's figures of the episode, `[E]` each.
-    """
-
-    worlds: IntArray
-    observation: Observation
-    returns: dict[str, NDArray[np.float64]]
-    present: dict[str, BoolArray]
-    lengths: IntArray
-    tasks: list[Task]
-    metrics: dict[str, NDArray[np.float64]]
-
-    def mean_returns(self) -> NDArray[np.float64]:
-        """Mean return over the agents that took part, `[E]`."""
-        total = sum(np.where(self.present[g], r, 0.0).sum(axis=1) for g, r in self.returns.items())
-        count = sum(p.sum(axis=1) for p in self.present.values())
-        return np.asarray(total / np.maximum(count, 1), dtype=np.float64)
-
-
-@dataclass(slots=True)
-class Step:
-    """The outcome of one step.
-
-    Attributes:
-        observation: What is seen next; of a world that ended, the first observation of its next episode.
-        rewards: By group, float32 `[B, A]`, for the action just taken; zero for agents that were not alive.
-        terminated: By group, bool `[B, A]`: the agent's future is over (bankrupt, finished); never bootstrapped.
-        truncated: bool `[B]`: time is up; bootstrapped from `final`.
-        final: The worlds that ended, or None.
-    """
-
-    observation: Observation
-    rewards: dict[str, FloatArray]
-    terminated: dict[str, BoolArray]
-    truncated: BoolArray
-    final: Final | None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a domain's `_advance` returns: rewards and terminations, by group, `[B, A]`.
-
-    Worlds that the domain itself cuts short of their task's `max_steps` are marked in `truncated`, `[B]`.
-    """
-
-    rewards: dict[str, FloatArray]
-    terminated: dict[str, BoolArray]
-    truncated: BoolArray | None = None
+__all__ = [
+    "Actions",
+    "AgentConfig",
+    "AgentGroup",
+    "AgentRole",
+    "BatchedEnv",
+    "BoolArray",
+    "EnvConfig",
+    "Final",
+    "FloatArray",
+    "IntArray",
+    "Observation",
+    "Outcome",
+    "Step",
+    "Task",
+    "check_actions",
+]
 
 
 @dataclass(slots=True)
@@ -482,22 +330,3 @@ class BatchedEnv(ABC):
         team = (total / np.maximum(count, 1)).astype(np.float32)[:, None]
         weight = np.float32(self.team_weight)
         return {g: np.where(self.alive[g], (1 - weight) * r + weight * team, np.float32(0)) for g, r in rewards.items()}
-
-
-def check_actions(group: AgentGroup, actions: NDArray[Any] | None, num_worlds: int) -> None:
-    """Raises ValueError, naming the group and what is allowed, unless `actions` is a valid `[B, A, K]` array."""
-    shape = (num_worlds, group.size, group.num_actions)
-    if not isinstance(actions, np.ndarray) or actions.shape != shape:
-        given = "nothing" if actions is None else f"shape {np.shape(actions)}"
-        raise ValueError(f"actions[{group.name!r}]: got {given}, allowed is an array of shape {shape}")
-    if isinstance(group.action_space, MultiDiscrete):
-        if not np.issubdtype(actions.dtype, np.integer):
-            raise ValueError(f"actions[{group.name!r}]: got dtype {actions.dtype}, allowed are integers")
-        if (actions < 0).any() or (actions >= group.action_space.nvec).any():
-            raise ValueError(
-                f"actions[{group.name!r}]: got values from {actions.min()} to {actions.max()}, "
-                f"allowed is 0 to below {group.action_space.nvec.tolist()} by branch"
-            )
-    elif not np.abs(actions).max() <= 1.0:  # written so that NaN, which compares false, is caught in the same pass
-        what = "NaN" if np.isnan(actions).any() else f"magnitude {np.abs(actions).max():.6g}"
-        raise ValueError(f"actions[{group.name!r}]: got {what}, allowed is -1 to 1")

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 from numpy.typing import NDArray
 
-from envs.base import Actions, AgentGroup, BatchedEnv, BoolArray, FloatArray, Observation
+from envs.base import Actions, AgentGroup, BatchedEnv, BoolArray, FloatArray, IntArray, Observation
 from policies.base import Policy, PolicyState
 
 
@@ -59,6 +59,10 @@ class FittedPolicy(Policy):
         return {
             name: np.ascontiguousarray(actions[name][..., : group.num_actions]) for name, group in self._groups.items()
         }, state
+
+    def forget(self, state: PolicyState, worlds: IntArray) -> PolicyState:
+        """What the policy itself forgets."""
+        return self._policy.forget(state, worlds)
 
 
 def same_spaces(first: BatchedEnv, second: BatchedEnv) -> bool:

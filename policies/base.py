@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.base import Actions, BatchedEnv, Observation
+from envs.base import Actions, BatchedEnv, IntArray, Observation
 from envs.sampling import random_actions
 
 PolicyState = Any
@@ -45,6 +45,15 @@ class Policy(ABC):
         Returns:
             Actions by group, valid for `BatchedEnv.step`, and the next state.
         """
+
+    def forget(self, state: PolicyState, worlds: IntArray) -> PolicyState:
+        """The state with nothing remembered of some worlds, whose episodes have ended.
+
+        Args:
+            state: What `act` returned.
+            worlds: Indices of the worlds that have begun anew, int64 `[E]`.
+        """
+        return state
 
 
 class RandomPolicy(Policy):

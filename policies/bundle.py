@@ -2,7 +2,8 @@
 
 policy.onnx      all modules, normalisers inside; for each module `m` the inputs `m.observations` [N, D] and
                  `m.action_mask` [N, M], the outputs `m.action_dist_inputs` [N, P] and, unless the critic was
-                 central, `m.values` [N]
+                 central, `m.values` [N]; of recurrent modules also the input `m.state` [N, H], zeros at an episode's
+                 start, and the output `m.next_state` [N, H]
 manifest.json    what it is for, who plays with which module, spaces, hashes, figures, and golden observations with
                  the outputs they must give
 """
@@ -17,7 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx.utils
@@ -49,12 +50,34 @@ class Inference:
         log_probs: Logarithm of the density, or probability, of the actions before clipping, `[N]`.
         values: The critic's values `[N]`, where the bundle has them.
         dist_inputs: Inputs of the action distribution, `[N, P]`.
+        state: The next recurrent state `[N, H]`, where the module has one.
     """
 
     actions: NDArray[Any]
     log_probs: FloatArray
     values: FloatArray | None
     dist_inputs: FloatArray
+    state: FloatArray | None = None
+
+
+class _Outputs(NamedTuple):
+    """What the graph says of a module's rows."""
+
+    dist_inputs: FloatArray
+    values: FloatArray | None
+    state: FloatArray | None
+
+
+class _Part(NamedTuple):
+    """A module's part of the graph; `outputs` names what it gives, and `fields` where that goes in `_Outputs`."""
+
+    session: onnxruntime.InferenceSession
+    outputs: list[str]
+    fields: list[str]
+
+
+_FIELDS = {"action_dist_inputs": "dist_inputs", "values": "values", "next_state": "state"}
+"""Outputs of the graph, in the order they are asked for, and where they go in `_Outputs`."""
 
 
 class BundlePolicy(NetworkPolicy):
@@ -68,14 +91,20 @@ class BundlePolicy(NetworkPolicy):
 
     def __init__(self, manifest: Manifest, graph: bytes, *, threads: int = 1) -> None:
         groups = {name: entry.group(name) for name, entry in manifest.groups.items()}
-        super().__init__(groups, manifest.parts())
+        super().__init__(groups, manifest.parts(), manifest.recurrent)
         self.manifest = manifest
         self.name = manifest.name
-        self._sessions = _sessions(graph, list(self.modules), threads)
+        self._parts = _load_parts(graph, list(self.modules), self.state_sizes, threads)
 
     def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
         """Runs each module's part of the graph."""
-        return {module: self._run(module, given)[0] for module, given in rows.items()}
+        return {module: self._run(module, given).dist_inputs for module, given in rows.items()}
+
+    def advance(self, rows: Mapping[str, Rows]) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """Runs each module's part of the graph, and keeps the states that recurrent ones return."""
+        outputs = {module: self._run(module, given) for module, given in rows.items()}
+        states = {module: output.state for module, output in outputs.items() if output.state is not None}
+        return {module: output.dist_inputs for module, output in outputs.items()}, states
 
     def infer(
         self,
@@ -83,6 +112,7 @@ class BundlePolicy(NetworkPolicy):
         observations: FloatArray,
         action_mask: BoolArray | None = None,
         *,
+        state: FloatArray | None = None,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
     ) -> Inference:
@@ -92,14 +122,15 @@ class BundlePolicy(NetworkPolicy):
             module: Id of the module.
             observations: Float32 `[N, D]`.
             action_mask: Bool `[N, M]`, true where allowed; everything is, if None.
+            state: Recurrent state, float32 `[N, H]`, where the module has one; that of an episode's start, if None.
             deterministic: Take the most likely actions instead of sampling.
             rng: Source of randomness; needed to sample.
 
         Raises:
             ValueError: If the module is unknown, an array has the wrong shape, or there is nothing to sample with.
         """
-        rows = self._checked(module, observations, action_mask)
-        dist_inputs, values = self._run(module, rows)
+        rows = self._checked(module, observations, action_mask, state)
+        dist_inputs, values, state = self._run(module, rows)
         space = self.spaces_of(module).action_space
         if deterministic:
             raw = greedy(dist_inputs, space)
@@ -108,7 +139,11 @@ class BundlePolicy(NetworkPolicy):
         else:
             raw = sample(dist_inputs, space, rng)
         actions = env_actions(raw, space, rows.masks)
-        return Inference(actions, log_prob(dist_inputs, raw, space), values, dist_inputs)
+        return Inference(actions, log_prob(dist_inputs, raw, space), values, dist_inputs, state)
+
+    def has_values(self, module: str) -> bool:
+        """Whether the bundle holds the critic of a module."""
+        return "values" in self._parts[module].fields
 
     def verify(self) -> None:
         """Plays the golden observations.
@@ -117,20 +152,34 @@ class BundlePolicy(NetworkPolicy):
             BundleError: If an output is off by more than `TOLERANCE`; names the module, expected and found.
         """
         for module, golden in self.manifest.golden.items():
-            rows = Rows(np.array(golden.observations, np.float32), np.array(golden.action_mask, np.bool_))
-            dist_inputs, values = self._run(module, rows)
-            wanted = np.array(golden.action_dist_inputs, np.float32)
-            check_close(f"bundle: golden {module}.action_dist_inputs", wanted, dist_inputs)
-            if golden.values is not None and values is not None:
-                check_close(f"bundle: golden {module}.values", np.array(golden.values, np.float32), values)
+            rows = Rows(
+                np.array(golden.observations, np.float32),
+                np.array(golden.action_mask, np.bool_),
+                None if golden.state is None else np.array(golden.state, np.float32),
+            )
+            found = self._run(module, rows)
+            for name, wanted, got in (
+                ("action_dist_inputs", golden.action_dist_inputs, found.dist_inputs),
+                ("values", golden.values, found.values),
+                ("next_state", golden.next_state, found.state),
+            ):
+                if wanted is not None and got is not None:
+                    check_close(f"bundle: golden {module}.{name}", np.array(wanted, np.float32), got)
 
-    def _run(self, module: str, rows: Rows) -> tuple[FloatArray, FloatArray | None]:
-        """Distribution inputs `[N, P]`, and values `[N]` if there are any."""
+    def _run(self, module: str, rows: Rows) -> _Outputs:
+        """What the module's part of the graph makes of rows."""
+        part = self._parts[module]
         feeds = {f"{module}.observations": rows.observations, f"{module}.action_mask": rows.masks}
-        outputs = self._sessions[module].run(None, feeds)
-        return outputs[0], outputs[1] if len(outputs) > 1 else None
+        size = self.state_sizes.get(module)
+        if size is not None:
+            state = rows.state
+            feeds[f"{module}.state"] = np.zeros((len(rows.observations), size), np.float32) if state is None else state
+        found = dict(zip(part.fields, part.session.run(part.outputs, feeds), strict=True))
+        return _Outputs(found["dist_inputs"], found.get("values"), found.get("state"))
 
-    def _checked(self, module: str, observations: FloatArray, action_mask: BoolArray | None) -> Rows:
+    def _checked(
+        self, module: str, observations: FloatArray, action_mask: BoolArray | None, state: FloatArray | None
+    ) -> Rows:
         """One module's rows, if they have the right shapes."""
         if module not in self.modules:
             raise ValueError(f"module: got {module!r}, allowed are {', '.join(self.modules)}")
@@ -142,7 +191,12 @@ class BundlePolicy(NetworkPolicy):
         masks = np.ones(shape, np.bool_) if action_mask is None else np.asarray(action_mask, np.bool_)
         if masks.shape != shape:
             raise ValueError(f"action_mask: got shape {masks.shape}, allowed is {shape}")
-        return Rows(observations, masks)
+        if state is not None:
+            state = np.asarray(state, np.float32)
+            wanted = (len(observations), self.state_sizes[module]) if module in self.state_sizes else None
+            if state.shape != wanted:
+                raise ValueError(f"state: got shape {state.shape}, allowed is {wanted or 'none'}")
+        return Rows(observations, masks, state)
 
 
 def save_bundle(path: str | Path, graph: bytes, manifest: Manifest) -> Manifest:
@@ -236,11 +290,11 @@ def check_close(what: str, wanted: FloatArray, found: FloatArray) -> None:
         raise BundleError(f"{what}{place}: found {found[worst]:.8g}, expected {wanted[worst]:.8g}")
 
 
-def _sessions(graph: bytes, modules: list[str], threads: int) -> dict[str, onnxruntime.InferenceSession]:
+def _load_parts(graph: bytes, modules: list[str], state_sizes: Mapping[str, int], threads: int) -> dict[str, _Part]:
     """One session a module: asked about one of a hundred, the runtime would go through the whole graph.
 
     Raises:
-        BundleError: If the graph lacks a module's policy.
+        BundleError: If the graph lacks a module's policy or its recurrent state.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -250,18 +304,20 @@ def _sessions(graph: bytes, modules: list[str], threads: int) -> dict[str, onnxr
     model = onnx.load_model_from_string(graph)
     names = {output.name for output in model.graph.output}
     extractor = onnx.utils.Extractor(model)
-    sessions = {}
+    parts = {}
     for module in modules:
-        if f"{module}.action_dist_inputs" not in names:
-            raise BundleError(f"bundle: {GRAPH} lacks the output '{module}.action_dist_inputs', which {MANIFEST} needs")
+        needed = ["action_dist_inputs"] + ["next_state"] * (module in state_sizes)
+        if missing := [name for name in needed if f"{module}.{name}" not in names]:
+            raise BundleError(f"bundle: {GRAPH} lacks the output '{module}.{missing[0]}', which {MANIFEST} needs")
+        found = [name for name in _FIELDS if f"{module}.{name}" in names]
+        outputs = [f"{module}.{name}" for name in found]
         part = graph
         if len(modules) > 1:
-            outputs = [f"{module}.{name}" for name in ("action_dist_inputs", "values") if f"{module}.{name}" in names]
-            part = extractor.extract_model(
-                [f"{module}.observations", f"{module}.action_mask"], outputs
-            ).SerializeToString()
-        sessions[module] = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
-    return sessions
+            inputs = ["observations", "action_mask"] + ["state"] * (module in state_sizes)
+            part = extractor.extract_model([f"{module}.{name}" for name in inputs], outputs).SerializeToString()
+        session = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+        parts[module] = _Part(session, outputs, [_FIELDS[name] for name in found])
+    return parts
 
 
 def _contents(path: Path) -> tuple[Manifest, dict[str, bytes]]:

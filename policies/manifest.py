@@ -80,6 +80,11 @@ class GroupEntry(_Entry):
         return AgentGroup(name, self.agent_ids, self.action_space.space(), self.layout.layout())
 
 
+def _nothing(value: object) -> bool:
+    """Entries of later releases are left out where they say nothing: bundles from before keep their hash."""
+    return not value
+
+
 class GoldenEntry(_Entry):
     """Rows of one module, and what it must make of them."""
 
@@ -87,6 +92,8 @@ class GoldenEntry(_Entry):
     action_mask: tuple[tuple[bool, ...], ...]
     action_dist_inputs: tuple[tuple[float, ...], ...]
     values: tuple[float, ...] | None = None
+    state: tuple[tuple[float, ...], ...] | None = Field(None, exclude_if=_nothing)
+    next_state: tuple[tuple[float, ...], ...] | None = Field(None, exclude_if=_nothing)
 
 
 class FileEntry(_Entry):
@@ -106,6 +113,11 @@ class Manifest(_Entry):
     env_config: dict[str, Any] = Field(description="The domain's config it was trained in.")
     task: dict[str, Any] | None = Field(None, description="The task it was last trained on.")
     groups: dict[str, GroupEntry] = Field(min_length=1)
+    recurrent: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="Width H of the recurrent state by module; modules without one are absent.",
+        exclude_if=_nothing,
+    )
     golden: dict[str, GoldenEntry] = Field(description="By module.")
     metrics: dict[str, Finite] = Field(default_factory=dict, description="Figures of its training and evaluation.")
     versions: dict[str, str] = Field(default_factory=dict, description="Versions of the libraries that wrote it.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import Actions, AgentGroup, BatchedEnv, BoolArray, FloatArray, Observation
+from envs.base import Actions, AgentGroup, BatchedEnv, BoolArray, FloatArray, IntArray, Observation
 from policies.base import Policy, PolicyState
 from policies.decoding import env_actions, greedy, sample
 
@@ -40,10 +40,12 @@ class Rows:
     Attributes:
         observations: Float32 `[N, D]`.
         masks: Action masks, bool `[N, M]`; true where allowed.
+        state: Recurrent state, float32 `[N, H]`; None where the module has none.
     """
 
     observations: FloatArray
     masks: BoolArray
+    state: FloatArray | None = None
 
 
 class NetworkPolicy(Policy):
@@ -52,15 +54,26 @@ class NetworkPolicy(Policy):
     Args:
         groups: The agents the networks were trained for, by group.
         modules: Who plays with each module, by its id.
+        state_sizes: Width `H` of the recurrent state, by module; those that have none are absent.
     """
 
-    def __init__(self, groups: Mapping[str, AgentGroup], modules: Mapping[str, Sequence[Part]]) -> None:
+    def __init__(
+        self,
+        groups: Mapping[str, AgentGroup],
+        modules: Mapping[str, Sequence[Part]],
+        state_sizes: Mapping[str, int] | None = None,
+    ) -> None:
         self.groups = dict(groups)
         self.modules = {module: tuple(parts) for module, parts in modules.items()}
+        self.state_sizes = dict(state_sizes or {})
 
     @abstractmethod
     def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
         """Inputs of the action distributions `[N, P]`, by module, for what each module reads."""
+
+    def advance(self, rows: Mapping[str, Rows]) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """What `dist_inputs` returns, and the next recurrent states `[N, H]` of the modules that have any."""
+        return self.dist_inputs(rows), {}
 
     def spaces_of(self, module: str) -> AgentGroup:
         """A group whose layout and action space are the module's."""
@@ -92,23 +105,49 @@ class NetworkPolicy(Policy):
     def act(
         self, observation: Observation, state: PolicyState, *, deterministic: bool, rng: np.random.Generator
     ) -> tuple[Actions, PolicyState]:
-        """Chooses actions for all agents; those of agents not alive are arbitrary but valid."""
+        """Chooses actions for all agents; those of agents not alive are arbitrary but valid.
+
+        The state of recurrent networks is kept by module, one array `[B, A, H]` for each of its parts.
+        """
         rows = {module: self._rows(observation, module) for module in self.modules}
-        outputs = self.dist_inputs(rows)
+        for module, size in self.state_sizes.items():
+            given, memory = rows[module], (state or {}).get(module)
+            shape = (len(given.observations), size)
+            old = (
+                np.zeros(shape, np.float32) if memory is None else np.concatenate([m.reshape(-1, size) for m in memory])
+            )
+            rows[module] = Rows(given.observations, given.masks, old)
+        outputs, states = self.advance(rows)
+        kept: dict[str, tuple[FloatArray, ...]] = {}
         actions: dict[str, NDArray[Any]] = {}
         for module, parts in self.modules.items():
             space = self.spaces_of(module).action_space
             chosen = greedy(outputs[module], space) if deterministic else sample(outputs[module], space, rng)
             chosen = env_actions(chosen, space, rows[module].masks)
             start = 0
+            memories: list[FloatArray] = []
             for part in parts:
                 worlds, agents, _ = observation.observations[part.group].shape
                 if part.group not in actions:
                     actions[part.group] = np.empty((worlds, agents, chosen.shape[-1]), chosen.dtype)
                 size = worlds * (agents if part.agents is None else len(part.agents))
                 actions[part.group][:, part.index] = chosen[start : start + size].reshape(worlds, -1, chosen.shape[-1])
+                if module in states:
+                    memories.append(states[module][start : start + size].reshape(worlds, -1, self.state_sizes[module]))
                 start += size
-        return actions, None
+            if memories:
+                kept[module] = tuple(memories)
+        return actions, kept or None
+
+    def forget(self, state: PolicyState, worlds: IntArray) -> PolicyState:
+        """The state with zeros, as at the start, in the given worlds."""
+        if state is None:
+            return None
+        forgotten = {module: tuple(memory.copy() for memory in memories) for module, memories in state.items()}
+        for memories in forgotten.values():
+            for memory in memories:
+                memory[worlds] = 0.0
+        return forgotten
 
     def _rows(self, observation: Observation, module: str) -> Rows:
         """What a module reads, its parts one after the other, each world by world."""

@@ -23,6 +23,7 @@ CHAMPION = "champion"
 ARTIFACTS = "bundle"
 EXPERIMENT = "entrepot-bundles"
 _HISTORY = "entrepot.champions"
+_CANARY, _SHADOW = "entrepot.canary", "entrepot.shadow"
 _SCORE, _LOW, _HIGH, _EVALUATION = "score", "score_low", "score_high", "evaluation"
 
 
@@ -75,6 +76,23 @@ class Version:
     def champion(self) -> bool:
         """Whether this is the version to be served."""
         return CHAMPION in self.aliases
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a model is to be served.
+
+    Attributes:
+        aliases: Numbers of versions by alias.
+        canary: Number of the version that gets a share of the requests, if there is one.
+        percent: That share, 0 to 100.
+        shadow: Number of the version that is asked besides, for comparison, if there is one.
+    """
+
+    aliases: Mapping[str, int]
+    canary: int | None = None
+    percent: float = 0.0
+    shadow: int | None = None
 
 
 class ModelRegistry:
@@ -182,6 +200,75 @@ class ModelRegistry:
             else:
                 self._client.set_registered_model_alias(name, alias, str(version))
 
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Takes an alias away from whichever version has it; the history of champions stays.
+
+        Raises:
+            RegistryError: If there is no such alias.
+        """
+        with _one_line("alias"):
+            aliases = self._known(name).aliases
+            if alias not in aliases:
+                allowed = ", ".join(sorted(aliases)) or "none: it has no aliases"
+                raise RegistryError(f"alias of {name!r}: got {alias!r}, allowed are {allowed}")
+            self._client.delete_registered_model_alias(name, alias)
+
+    def set_canary(self, name: str, version: int, percent: float) -> None:
+        """Gives a version a share of the requests that pin none.
+
+        Args:
+            name: Name of the model.
+            version: Number of the version.
+            percent: The share, 0 to 100.
+
+        Raises:
+            RegistryError: If there is no such version, or the share is not one.
+        """
+        if not 0 <= percent <= 100:  # NaN, which compares false, is refused too
+            raise RegistryError(f"percent: got {percent:g}, allowed is 0 to 100")
+        with _one_line("canary"):
+            self._found(name, version)
+            self._client.set_registered_model_tag(name, _CANARY, json.dumps({"version": version, "percent": percent}))
+
+    def clear_canary(self, name: str) -> None:
+        """Gives all requests back to the version that is served; nothing happens if there is no canary."""
+        self._clear(name, _CANARY)
+
+    def set_shadow(self, name: str, version: int) -> None:
+        """Has a version asked beside the one that is served, for comparison.
+
+        Raises:
+            RegistryError: If there is no such version.
+        """
+        with _one_line("shadow"):
+            self._found(name, version)
+            self._client.set_registered_model_tag(name, _SHADOW, json.dumps({"version": version}))
+
+    def clear_shadow(self, name: str) -> None:
+        """Has no version asked for comparison any more; nothing happens if there is none."""
+        self._clear(name, _SHADOW)
+
+    def serving(self, name: str) -> Serving:
+        """How a model is to be served; one question to MLflow, cheap enough to be asked every second.
+
+        Raises:
+            RegistryError: If there is no such model, or a tag of it is not what this registry writes.
+        """
+        with _one_line("registry"):
+            model = self._known(name)
+            canary, shadow = _tag(model, _CANARY), _tag(model, _SHADOW)
+            return Serving(
+                {alias: int(version) for alias, version in model.aliases.items()},
+                None if canary is None else int(canary["version"]),
+                0.0 if canary is None else float(canary.get("percent", 0.0)),
+                None if shadow is None else int(shadow["version"]),
+            )
+
+    def names(self) -> list[str]:
+        """Names of all models."""
+        with _one_line("registry"):
+            return sorted(model.name for model in self._client.search_registered_models(max_results=1000))
+
     def rollback(self, name: str) -> Version:
         """Makes the champion before the present one the champion again.
 
@@ -269,6 +356,12 @@ class ModelRegistry:
         allowed = [*map(str, numbers), *sorted(model.aliases)]
         raise RegistryError(f"version of {name!r}: got {which!r}, allowed are {', '.join(allowed)}")
 
+    def _clear(self, name: str, tag: str) -> None:
+        """Deletes a tag of a model, if it has it."""
+        with _one_line("registry"):
+            if tag in self._known(name).tags:
+                self._client.delete_registered_model_tag(name, tag)
+
     def _history(self, model: Any) -> list[int]:
         """The versions that were champions, the present one last."""
         return [int(version) for version in json.loads(model.tags.get(_HISTORY, "[]"))]
@@ -277,6 +370,23 @@ class ModelRegistry:
         """Makes a version the champion."""
         self._client.set_registered_model_alias(name, CHAMPION, str(version))
         self._client.set_registered_model_tag(name, _HISTORY, json.dumps(history))
+
+
+def _tag(model: Any, tag: str) -> dict[str, Any] | None:
+    """A tag of a model that names a version; None if it is not set.
+
+    Raises:
+        RegistryError: If it is something else.
+    """
+    text = model.tags.get(tag)
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+        int(value["version"]), float(value.get("percent", 0.0))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RegistryError(f'tag {tag!r} of {model.name!r}: got {text[:60]!r}, allowed is {{"version": 1}}') from None
+    return dict(value)
 
 
 def beats(challenger: Score, champion: Score) -> bool:

@@ -68,6 +68,7 @@ def play(
         observation = step.observation
         if step.final is None:
             continue
+        state = policy.forget(state, step.final.worlds)
         kept = np.flatnonzero(played[step.final.worlds] < episodes_per_world)
         worlds = step.final.worlds[kept]
         row = (worlds, played[worlds])

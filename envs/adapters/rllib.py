@@ -85,8 +85,8 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         step = self._world.step(action_dict)
         self.agents = list(self._world.agents)
         terminated = step.terminated | {EVERYONE: step.all_terminated}
-        # Time is up for all at once. Said of each agent too, RLlib 2.60's `MultiAgentEpisode` would take the episode for
-        # terminated ("case 2" in its `add_env_step`), and its algorithms would not bootstrap from the last observation.
+        # Time is up for all at once. Were it said of each agent too, RLlib 2.60's `MultiAgentEpisode` would take the
+        # episode for terminated ("case 2" in its `add_env_step`), and nobody would bootstrap from the last observation.
         truncated = {EVERYONE: step.all_truncated}
         return step.observations, step.rewards, terminated, truncated, step.infos
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +106,19 @@ class PriceSource(ABC):
         Returns:
             The bars of exactly those worlds, in their order.
         """
+
+    def history(self, worlds: IntArray, count: int) -> Bars:
+        """Advances these worlds by several bars.
+
+        Args:
+            worlds: Indices of the worlds, each at most once.
+            count: Number of bars, at least 1.
+
+        Returns:
+            What `next` would have returned in as many calls, each array `[count, W, N]`.
+        """
+        passed = [self.next(worlds) for _ in range(count)]
+        return Bars(*(np.stack([getattr(bar, kind.name) for bar in passed]) for kind in fields(Bars)))
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""A synthetic stock market with regimes: batches of worlds, one bar at a time.
+"""A synthetic stock market with regimes: batches of worlds, simulated some bars ahead.
 
 The log return of asset `i` over a bar is
 
@@ -17,6 +17,9 @@ compensated, so `E[exp(r_i)] = exp(mu_i)` exactly: with `drift_scale = 0` prices
 
 A bar splits into an overnight gap and a day. The day's high and low are the extremes of a Brownian bridge from open to
 close, drawn from their exact marginal laws (Karatzas & Shreve 1991, section 2.8).
+
+Nothing that agents do enters here, so each world is simulated a block of bars at a time and hands them out one by one:
+what a call of NumPy costs is shared by the whole block, even where a single world needs one.
 """
 
 from __future__ import annotations
@@ -24,16 +27,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import date
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from envs.streams import NormalBlocks, WorldStreams
+from envs.streams import WorldStreams
 from envs.synthetic.bars import BARS_PER_YEAR, Bars, IntArray, MarketTruth, PriceArray, PriceSource
 from envs.synthetic.regimes import REGIMES, TRANSITIONS, MarketRegime, long_run_shares, regime_column
 
+BLOCK = 64  # bars that a world is simulated ahead
 OVERNIGHT = 0.2  # share of a bar's variance and drift in the gap between close and open
 FAST_PERSISTENCE, FAST_DEVIATION = 0.85, 0.20  # of log volatility: half-life of some 4 bars
 SLOW_PERSISTENCE, SLOW_DEVIATION = 0.997, 0.40  # half-life of some 230 bars
@@ -59,8 +64,10 @@ _JUMP_CHANCE = regime_column("jumps") / BARS_PER_YEAR
 _JUMP_THRESHOLD = np.array([NormalDist().inv_cdf(1 - chance) if chance > 0 else np.inf for chance in _JUMP_CHANCE])
 _SHARES = long_run_shares().cumsum()
 _NEXT = TRANSITIONS.cumsum(axis=1)
+_DEVIATIONS = np.array([FAST_DEVIATION, SLOW_DEVIATION])[:, None, None]
 _FAST_NOISE = FAST_DEVIATION * ((1 - FAST_PERSISTENCE**2) * (1 - LEVERAGE**2)) ** 0.5
 _FAST_LEVERAGE = FAST_DEVIATION * (1 - FAST_PERSISTENCE**2) ** 0.5 * LEVERAGE
+_PERSISTENCE = np.array([FAST_PERSISTENCE, SLOW_PERSISTENCE])[:, None, None]
 _SLOW_NOISE = SLOW_DEVIATION * (1 - SLOW_PERSISTENCE**2) ** 0.5
 _LOG_VARIANCE = FAST_DEVIATION**2 + SLOW_DEVIATION**2
 # Half the log of E[s^2 W], which keeps the mean variance at its nominal value, and the log mean of volume's own noise.
@@ -105,7 +112,8 @@ class MarketConfig(BaseModel):
 class SyntheticMarket(PriceSource):
     """Worlds of simulated prices; see the module's text for the model.
 
-    Inside, worlds are the *last* axis: short rows of assets would leave NumPy's inner loops nothing to do.
+    Inside, worlds come after assets, and bars last of all: short rows of assets would leave NumPy's inner loops nothing
+    to do.
 
     Args:
         streams: The worlds' random streams.
@@ -114,29 +122,26 @@ class SyntheticMarket(PriceSource):
 
     def __init__(self, streams: WorldStreams, symbols: Sequence[str]) -> None:
         super().__init__(streams, symbols)
-        worlds, assets, regimes = self.num_worlds, self.num_assets, len(REGIMES)
-        self._normals = NormalBlocks(streams, 5 * (assets + 1) + 5 * assets + 2)
+        worlds, assets = self.num_worlds, self.num_assets
         self._arrays: dict[str, np.ndarray[Any, np.dtype[Any]]] = {
             "fixed": np.zeros(worlds, np.int64),  # the regime held throughout, or -1
             "scales": np.ones((3, worlds)),  # of drift, volatility, duration
-            "regime": np.zeros(worlds, np.int64),
-            "remaining": np.ones(worlds, np.int64),  # bars left of the spell, the next one included
             "active": np.zeros((assets, worlds)),
             "beta": np.zeros((assets, worlds)),
-            "beta_squared": np.zeros((assets, worlds)),
-            "close": np.ones((assets, worlds)),
             "adv": np.ones((assets, worlds)),
-            "fast": np.zeros((assets + 1, worlds)),
-            "slow": np.zeros((assets + 1, worlds)),
-            # What each regime would mean for each world's assets, and, below, what the present one means.
-            "levels": np.full((regimes, assets + 1, worlds), -np.inf),
-            "compensations": np.zeros((regimes, assets, worlds)),
-            "volumes": np.zeros((regimes, assets, worlds)),
+            # What each regime means for each world: see `_tabulate`.
+            "meanings": np.zeros((3 * assets + 4, worlds, len(REGIMES))),
+            # Where the block leaves off.
+            "regime": np.zeros(worlds, np.int64),
+            "remaining": np.ones(worlds, np.int64),  # bars left of the spell, the next one included
             "drift": np.zeros((assets, worlds)),
-            "level": np.full((assets + 1, worlds), -np.inf),  # log of nominal volatility, less _CENTRE
-            "compensation": np.zeros((assets, worlds)),
-            "volume": np.zeros((assets, worlds)),  # log of the usual volume, less _VOLUME_CENTRE
-            "jump": np.zeros((3, worlds)),  # what a standard normal exceeds if there is one; mean; deviation
+            "swings": np.zeros((2, assets + 1, worlds)),  # fast and slow part of log volatility
+            "close": np.ones((assets, worlds)),
+            # The block itself, and how much of it is used; of the truth there is one row more, for the bar after it.
+            "cursor": np.full(worlds, BLOCK),
+            "bars": np.ones((worlds, BLOCK, 5, assets)),
+            "regimes": np.zeros((worlds, BLOCK + 1), np.int64),
+            "truths": np.zeros((worlds, BLOCK + 1, 2 * assets + 1)),  # drift, volatility; the factor's volatility
         }
 
     def check(self, market: MarketConfig) -> None:
@@ -166,45 +171,52 @@ class SyntheticMarket(PriceSource):
             arrays["active"][:, world] = np.arange(assets) < market.num_assets
             values[row] = market.daily_value
         sensitivity, own, price, value = np.clip(np.moveaxis(traits, 0, -1), -MAX_DRAW, MAX_DRAW)
-        fast, slow = np.moveaxis(states, 0, -1)
         active = arrays["active"][:, worlds]
-        beta = (1.0 + BETA_DEVIATION * sensitivity) * active
         close = START_PRICE**active * np.exp(PRICE_DEVIATION * price * active)
-        arrays["beta"][:, worlds] = beta
-        arrays["beta_squared"][:, worlds] = beta * beta
+        arrays["beta"][:, worlds] = (1.0 + BETA_DEVIATION * sensitivity) * active
         arrays["close"][:, worlds] = close
         arrays["adv"][:, worlds] = np.where(active > 0, values / close * np.exp(VALUE_DEVIATION * value), 1.0)
-        arrays["fast"][:, worlds] = FAST_DEVIATION * fast
-        arrays["slow"][:, worlds] = SLOW_DEVIATION * slow
+        arrays["swings"][:, :, worlds] = _DEVIATIONS * np.moveaxis(states, 0, -1)
         first = np.minimum((chances >= _SHARES[:, None]).sum(axis=0), len(REGIMES) - 1)
         fixed = arrays["fixed"][worlds]
         arrays["regime"][worlds] = np.where(fixed < 0, first, fixed)
-        self._tabulate(worlds, OWN_DEVIATION * own)
-        self._normals.restart(worlds)
+        arrays["meanings"][:, worlds] = self._tabulate(worlds, OWN_DEVIATION * own)
         self._begin_spells(worlds)
+        self._simulate(worlds)
 
-    def _tabulate(self, worlds: IntArray, own: PriceArray) -> None:
-        """Works out what each regime means for the assets of `worlds`; `own` is their log own volatility, `[N, W]`."""
-        arrays = self._arrays
-        active, beta = arrays["active"][:, worlds], arrays["beta"][:, worlds]
-        scale = arrays["scales"][1, worlds]
-        variance = (_VOLATILITY[:, None] * scale) ** 2 / BARS_PER_YEAR
-        levels = np.empty((len(REGIMES), self.num_assets + 1, len(worlds)))
-        levels[:, 0] = 0.5 * np.log(variance * _CORRELATION[:, None]) - _CENTRE
-        levels[:, 1:] = (0.5 * np.log(variance * (1 - _CORRELATION[:, None])) - _CENTRE)[:, None] + own
-        levels[:, 1:] = np.where(active > 0, levels[:, 1:], -np.inf)
-        arrays["levels"][:, :, worlds] = levels
-        mean, deviation = (column[:, None, None] * scale for column in (_JUMP_MEAN, _JUMP_DEVIATION))
-        moment = np.exp(beta * mean + 0.5 * (beta * deviation) ** 2)
-        arrays["compensations"][:, :, worlds] = np.log1p(_JUMP_CHANCE[:, None, None] * (moment - 1.0))
+    def _tabulate(self, worlds: IntArray, own: PriceArray) -> PriceArray:
+        """What each regime means for the assets of `worlds`, `[3 N + 4, W, R]`.
+
+        Args:
+            worlds: The worlds, `[W]`.
+            own: Log of the assets' own volatility, `[N, W]`.
+
+        Returns:
+            Log of nominal volatility, less `_CENTRE`, of the factor and of each asset; log of what jumps are
+            compensated by, of each asset; log of the usual volume, less `_VOLUME_CENTRE`, of each asset; and of jumps,
+            what a standard normal exceeds if there is one, their mean and their deviation.
+        """
+        arrays, assets = self._arrays, self.num_assets
+        active, beta = arrays["active"][:, worlds, None], arrays["beta"][:, worlds, None]
+        scale = arrays["scales"][1, worlds, None]
+        meanings = np.empty((3 * assets + 4, len(worlds), len(REGIMES)))
+        levels, compensation, volume, jump = np.split(meanings, np.cumsum([assets + 1, assets, assets]))
+        variance = (_VOLATILITY * scale) ** 2 / BARS_PER_YEAR
+        levels[0] = 0.5 * np.log(variance * _CORRELATION) - _CENTRE
+        levels[1:] = 0.5 * np.log(variance * (1 - _CORRELATION)) - _CENTRE + own[..., None]
+        levels[1:] = np.where(active > 0, levels[1:], -np.inf)
+        jump[0], jump[1], jump[2] = _JUMP_THRESHOLD, _JUMP_MEAN * scale, _JUMP_DEVIATION * scale
+        moment = np.exp(beta * jump[1] + 0.5 * (beta * jump[2]) ** 2)
+        compensation[...] = np.log1p(_JUMP_CHANCE * (moment - 1.0))
         busy = VOLUME_REGIME * np.log(_VOLATILITY / _USUAL_VOLATILITY) - _VOLUME_CENTRE
-        arrays["volumes"][:, :, worlds] = np.log(arrays["adv"][:, worlds]) + busy[:, None, None] * active
+        volume[...] = np.log(arrays["adv"][:, worlds, None]) + busy * active
+        return meanings
 
     def _begin_spells(self, worlds: IntArray) -> None:
         """Draws the length of a new spell of `regime[worlds]`, and every asset's drift in it."""
         arrays = self._arrays
         regime = arrays["regime"][worlds]
-        drift_scale, volatility_scale, duration_scale = arrays["scales"][:, worlds]
+        drift_scale, _, duration_scale = arrays["scales"][:, worlds]
         half = np.maximum(0.5 * _DURATION[regime] * duration_scale, 1.0)
         draws = np.empty((len(worlds), self.num_assets))
         for row, world in enumerate(worlds):
@@ -214,97 +226,141 @@ class SyntheticMarket(PriceSource):
         own = np.clip(draws.T, -MAX_DRAW, MAX_DRAW) * arrays["active"][:, worlds]
         annual = _DRIFT[regime] * arrays["beta"][:, worlds] + _DISPERSION[regime] * own
         arrays["drift"][:, worlds] = annual * drift_scale / BARS_PER_YEAR
-        arrays["level"][:, worlds] = arrays["levels"][regime, :, worlds].T
-        arrays["compensation"][:, worlds] = arrays["compensations"][regime, :, worlds].T
-        arrays["volume"][:, worlds] = arrays["volumes"][regime, :, worlds].T
-        arrays["jump"][0, worlds] = _JUMP_THRESHOLD[regime]
-        arrays["jump"][1, worlds] = _JUMP_MEAN[regime] * volatility_scale
-        arrays["jump"][2, worlds] = _JUMP_DEVIATION[regime] * volatility_scale
 
-    def next(self, worlds: IntArray | None = None) -> Bars:
-        """Advances these worlds (all if None) by one bar."""
-        rows: Any = slice(None) if worlds is None else worlds
+    def _switch(self, worlds: IntArray) -> None:
+        """Starts the spell that follows in each of `worlds`."""
         arrays = self._arrays
-        normals = np.ascontiguousarray(self._normals.next(worlds).T)
-        count, assets = normals.shape[1], self.num_assets
-        parts = normals[: 5 * (assets + 1)].reshape(5, assets + 1, count)
-        extremes = normals[5 * (assets + 1) : -2 - assets].reshape(2, 2, assets, count)
-        noise, jump_normals = normals[-2 - assets : -2], normals[-2:]
-        beta = arrays["beta"][:, rows]
-        fast, slow = arrays["fast"][:, rows], arrays["slow"][:, rows]
-
-        state = fast + slow
-        scale = np.exp(arrays["level"][:, rows] + state + MIXING * parts[2])
-        variances = scale * scale
-        variance = variances[1:] + arrays["beta_squared"][:, rows] * variances[0]
-        steady = arrays["drift"][:, rows] - 0.5 * variance
-        overnight, intraday = parts[0] * OVERNIGHT**0.5, parts[1] * (1 - OVERNIGHT) ** 0.5
-        night, day = scale * overnight, scale * intraday
-        threshold, mean, deviation = arrays["jump"][:, rows]
-        night[0] += (jump_normals[0] > threshold) * (mean + deviation * jump_normals[1])
-        gap = OVERNIGHT * steady + night[1:] + beta * night[0] - arrays["compensation"][:, rows]
-        move = (1 - OVERNIGHT) * steady + day[1:] + beta * day[0]
-
-        # Extremes of the bridge from 0 to `move`: -2 log(uniform) is the sum of two squared normals.
-        extremes = extremes * extremes
-        swing = np.sqrt(move * move + (1 - OVERNIGHT) * variance * (extremes[0] + extremes[1]))
-        busy = VOLUME_CLUSTERING * state[1:] + VOLUME_MOVE * np.abs((overnight + intraday)[1:]) + VOLUME_NOISE * noise
-        paths = np.empty((5, assets, count))
-        paths[0] = gap
-        paths[1] = 0.5 * (move + swing[0])
-        paths[2] = 0.5 * (move - swing[1])
-        paths[3] = move
-        paths[4] = arrays["volume"][:, rows] + busy * arrays["active"][:, rows]
-        np.exp(paths, out=paths)
-        opened = arrays["close"][:, rows] * paths[0]
-        paths[0] = opened
-        paths[1:4] *= opened
-        close = paths[3]
-        np.maximum(paths[1], np.maximum(opened, close), out=paths[1])  # for rounding only
-        np.minimum(paths[2], np.minimum(opened, close), out=paths[2])
-        arrays["close"][:, rows] = close
-
-        arrays["fast"][:, rows] = FAST_PERSISTENCE * fast + (
-            _FAST_NOISE * parts[3] - _FAST_LEVERAGE * (overnight + intraday)
-        )
-        arrays["slow"][:, rows] = SLOW_PERSISTENCE * slow + _SLOW_NOISE * parts[4]
-        self._age(worlds)
-        bars = np.ascontiguousarray(paths.transpose(0, 2, 1))
-        return Bars(*bars)
-
-    def _age(self, worlds: IntArray | None) -> None:
-        """Counts a bar of the spell, and starts the next spell where this one is over."""
-        arrays = self._arrays
-        if worlds is None:
-            arrays["remaining"] -= 1
-            over = np.flatnonzero(arrays["remaining"] == 0)
-        else:
-            arrays["remaining"][worlds] -= 1
-            over = worlds[arrays["remaining"][worlds] == 0]
-        if not over.size:
-            return
-        for world in over:
+        for world in worlds:
             if arrays["fixed"][world] < 0:
                 chance = self.streams.generators[world].random()
                 following = int((chance >= _NEXT[arrays["regime"][world]]).sum())
                 arrays["regime"][world] = min(following, len(REGIMES) - 1)
-        self._begin_spells(over)
+        self._begin_spells(worlds)
+
+    def _lay_out(self, worlds: IntArray) -> tuple[IntArray, PriceArray]:
+        """Lays out the spells of the next block: regime, `[W, T + 1]`, and drifts, `[N, W, T + 1]`, of each bar."""
+        arrays = self._arrays
+        regimes = np.repeat(arrays["regime"][worlds, None], BLOCK + 1, axis=1)
+        drifts = np.repeat(arrays["drift"][:, worlds, None], BLOCK + 1, axis=2)
+        begins = arrays["remaining"][worlds]  # the bar of the block at which the next spell begins
+        while (rows := np.flatnonzero(begins <= BLOCK)).size:
+            self._switch(worlds[rows])
+            for row in rows:
+                regimes[row, begins[row] :] = arrays["regime"][worlds[row]]
+                drifts[:, row, begins[row] :] = arrays["drift"][:, worlds[row], None]
+            begins[rows] += arrays["remaining"][worlds[rows]]
+        arrays["remaining"][worlds] = begins - BLOCK
+        return regimes, drifts
+
+    def _simulate(self, worlds: IntArray) -> None:
+        """Simulates the next block of bars of `worlds`; arrays inside are `[…, W, T]`."""
+        arrays, assets = self._arrays, self.num_assets
+        normals = np.empty((5 * (assets + 1) + 5 * assets + 2, len(worlds), BLOCK))
+        drawn = np.empty((BLOCK, len(normals)))
+        for row, world in enumerate(worlds):
+            self.streams.generators[world].standard_normal(out=drawn)
+            normals[:, row] = drawn.T
+        parts = normals[: 5 * (assets + 1)].reshape(5, assets + 1, len(worlds), BLOCK)
+        extremes = normals[5 * (assets + 1) : -2 - assets].reshape(2, 2, assets, len(worlds), BLOCK)
+        noise, jump_normals = normals[-2 - assets : -2], normals[-2:]
+
+        regimes, drifts = self._lay_out(worlds)
+        table = arrays["meanings"][:, worlds].reshape(3 * assets + 4, -1)
+        meant = table[:, regimes + len(REGIMES) * np.arange(len(worlds))[:, None]]
+        levels, compensation, volume, jump = np.split(meant, np.cumsum([assets + 1, assets, assets]))
+        beta = arrays["beta"][:, worlds, None]
+        overnight, intraday = parts[0] * OVERNIGHT**0.5, parts[1] * (1 - OVERNIGHT) ** 0.5
+        shock = overnight + intraday
+        fast, slow = swings = self._swing(
+            worlds, _FAST_NOISE * parts[3] - _FAST_LEVERAGE * shock, _SLOW_NOISE * parts[4]
+        )
+        arrays["swings"][:, :, worlds] = swings[..., -1]
+        arrays["regimes"][worlds] = regimes
+        arrays["truths"][worlds] = _truths(levels + fast + slow, drifts, beta, _JUMP_CHANCE[regimes], jump)
+        levels, drift, compensation, volume, (threshold, mean, deviation), swing = (
+            array[..., :-1] for array in (levels, drifts, compensation, volume, jump, fast + slow)
+        )
+
+        scale = np.exp(levels + swing + MIXING * parts[2])
+        variances = scale * scale
+        variance = variances[1:] + beta * beta * variances[0]
+        steady = drift - 0.5 * variance
+        night, day = scale * overnight, scale * intraday
+        night[0] += (jump_normals[0] > threshold) * (mean + deviation * jump_normals[1])
+        gap = OVERNIGHT * steady + night[1:] + beta * night[0] - compensation
+        move = (1 - OVERNIGHT) * steady + day[1:] + beta * day[0]
+
+        # Extremes of the bridge from 0 to `move`: -2 log(uniform) is the sum of two squared normals.
+        extremes *= extremes
+        reach = np.sqrt(move * move + (1 - OVERNIGHT) * variance * (extremes[0] + extremes[1]))
+        busy = VOLUME_CLUSTERING * swing[1:] + VOLUME_MOVE * np.abs(shock[1:]) + VOLUME_NOISE * noise
+        # From the last close through each open and close in turn.
+        prices = np.empty((assets, len(worlds), 2 * BLOCK + 1))
+        prices[..., 0] = arrays["close"][:, worlds]
+        prices[..., 1::2] = np.exp(gap)
+        prices[..., 2::2] = np.exp(move)
+        np.multiply.accumulate(prices, axis=-1, out=prices)
+        opened, close = prices[..., 1::2], prices[..., 2::2]
+        high = np.exp(0.5 * (move + reach[0])) * opened
+        low = np.exp(0.5 * (move - reach[1])) * opened
+        bars = np.empty((5, *close.shape))
+        bars[0] = opened
+        np.maximum(high, np.maximum(opened, close), out=bars[1])  # for rounding only
+        np.minimum(low, np.minimum(opened, close), out=bars[2])
+        bars[3] = close
+        np.exp(volume + busy * arrays["active"][:, worlds, None], out=bars[4])
+        arrays["close"][:, worlds] = close[..., -1]
+        arrays["bars"][worlds] = bars.transpose(2, 3, 0, 1)
+        arrays["cursor"][worlds] = 0
+
+    def _swing(self, worlds: IntArray, *innovations: PriceArray) -> PriceArray:
+        """Fast and slow part of log volatility before each bar and after the last, `[2, N + 1, W, T + 1]`."""
+        swings = np.empty((BLOCK + 1, 2, self.num_assets + 1, len(worlds)))
+        swings[0] = self._arrays["swings"][:, :, worlds]
+        np.moveaxis(swings[1:], 0, -1)[...] = innovations
+        for before, after in pairwise(swings):
+            after += _PERSISTENCE * before
+        return np.ascontiguousarray(np.moveaxis(swings, 0, -1))
+
+    def next(self, worlds: IntArray | None = None) -> Bars:
+        """Advances these worlds (all if None) by one bar."""
+        arrays = self._arrays
+        chosen = np.arange(self.num_worlds) if worlds is None else worlds
+        cursor = self._ready(chosen)
+        arrays["cursor"][chosen] = cursor + 1
+        return Bars(*np.ascontiguousarray(arrays["bars"][chosen, cursor].swapaxes(0, 1)))
+
+    def history(self, worlds: IntArray, count: int) -> Bars:
+        """Advances these worlds by several bars: as far at once as the block of every one of them goes."""
+        arrays, pieces = self._arrays, []
+        while count:
+            cursor = self._ready(worlds)
+            bars = min(count, BLOCK - int(cursor.max()))
+            pieces.append(arrays["bars"][worlds, cursor + np.arange(bars)[:, None]])
+            arrays["cursor"][worlds] = cursor + bars
+            count -= bars
+        return Bars(*np.ascontiguousarray(np.moveaxis(np.concatenate(pieces), 2, 0)))
+
+    def _ready(self, worlds: IntArray) -> IntArray:
+        """Sees to it that each of `worlds` has a bar to hand out; which of its block it is, `[W]`."""
+        cursor: IntArray = self._arrays["cursor"][worlds]
+        if (spent := cursor == BLOCK).any():
+            self._simulate(worlds[spent])
+            cursor[spent] = 0
+        return cursor
 
     @property
     def truth(self) -> MarketTruth:
         """What drives the next bar of all worlds: the parameters of the simulation themselves."""
-        arrays = self._arrays
-        regime = arrays["regime"]
-        nominal = np.exp(2 * (arrays["level"] + arrays["fast"] + arrays["slow"] + MIXING**2))
-        _, mean, deviation = arrays["jump"]
-        chance = _JUMP_CHANCE[regime]
-        factor = nominal[0] + chance * (mean * mean + deviation * deviation) - (chance * mean) ** 2
+        arrays, assets = self._arrays, self.num_assets
+        now = np.arange(self.num_worlds), arrays["cursor"]
+        truths = arrays["truths"][now]
         return MarketTruth(
-            regime=regime.copy(),
-            drift=np.ascontiguousarray(arrays["drift"].T),
-            volatility=np.ascontiguousarray(np.sqrt(nominal[1:] + arrays["beta_squared"] * factor).T),
+            regime=arrays["regimes"][now],
+            drift=truths[:, :assets],
+            volatility=truths[:, assets:-1],
             beta=np.ascontiguousarray(arrays["beta"].T),
-            factor_volatility=np.sqrt(factor),
+            factor_volatility=truths[:, -1],
         )
 
     @property
@@ -314,11 +370,28 @@ class SyntheticMarket(PriceSource):
 
     def get_state(self) -> dict[str, Any]:
         """The complete state but for the streams' own."""
-        arrays = {name: array.copy() for name, array in self._arrays.items()}
-        return {"normals": self._normals.get_state(), "arrays": arrays}
+        return {name: array.copy() for name, array in self._arrays.items()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
-        self._normals.set_state(state["normals"])
-        for name, array in state["arrays"].items():
+        for name, array in state.items():
             self._arrays[name][...] = array
+
+
+def _truths(
+    levels: PriceArray, drifts: PriceArray, beta: PriceArray, chance: PriceArray, jump: PriceArray
+) -> PriceArray:
+    """What drives each bar of a block: `[W, T + 1, 2 N + 1]`, drift, volatility and, last, the factor's volatility.
+
+    Args:
+        levels: Log of nominal volatility at its present swing, less `_CENTRE`, `[N + 1, W, T + 1]`.
+        drifts: Of the assets, `[N, W, T + 1]`.
+        beta: Of the assets, `[N, W, 1]`.
+        chance: That the bar has a jump, `[W, T + 1]`.
+        jump: Threshold, mean and deviation, `[3, W, T + 1]`.
+    """
+    nominal = np.exp(2 * (levels + MIXING**2))
+    _, mean, deviation = jump
+    factor = nominal[0] + chance * (mean * mean + deviation * deviation) - (chance * mean) ** 2
+    volatility = np.sqrt(nominal[1:] + beta * beta * factor)
+    return np.moveaxis(np.concatenate([drifts, volatility, np.sqrt(factor)[None]]), 0, -1)

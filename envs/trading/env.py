@@ -152,11 +152,8 @@ class TradingEnv(BatchedEnv):
         tasks = [cast(TradingTask, self.tasks[world]) for world in worlds]
         self.terms.set(worlds, tasks)
         self.market.restart(worlds, [task.market(len(self.config.symbols), self.config.warmup) for task in tasks])
-        warm = TechnicalIndicators(len(worlds), len(self.config.symbols), self.indicators.cursor - self.config.warmup)
-        for _ in range(self.config.warmup):
-            bars = self.market.next(worlds)
-            warm.update(bars.high, bars.low, bars.close, bars.volume)
-        self.indicators.put(worlds, warm)
+        past = self.market.history(worlds, self.config.warmup)
+        self.indicators.begin(worlds, past.high, past.low, past.close, past.volume)
         self.exchange.open(worlds, self.market.adv[worlds], self.terms)
         self.accounts.open(worlds)
         self.performance.open(worlds)

@@ -61,8 +61,43 @@ def _rates(age: int) -> Array:
     return np.where(count <= period, seeding, steady)
 
 
-_RATES_BY_AGE = np.array([_rates(age) for age in range(LOOKBACK + 1)])
+_RATES_BY_AGE = np.array([_rates(age) for age in range(LOOKBACK + 1)])[..., None, None]
 """At the last of these ages every average is seeded: its rates hold from then on."""
+
+
+def _remember(out: Array, close: Array, volume: Array, before: Array, origin: Array) -> None:
+    """Writes what is remembered of bars, `[5, …]`, after closes `before`.
+
+    Windowed sums are taken of distances from the first close, `origin`: small numbers, so that the variance of a price
+    of 700 that moves by cents is not lost in rounding.
+    """
+    np.subtract(close, origin, out=out[_CLOSE])
+    np.multiply(out[_CLOSE], out[_CLOSE], out=out[_CLOSE_SQUARED])
+    np.log(close, out=out[_LOG_CLOSE])
+    np.subtract(out[_LOG_CLOSE], np.log(before), out=out[_RETURN_SQUARED])
+    np.multiply(out[_RETURN_SQUARED], out[_RETURN_SQUARED], out=out[_RETURN_SQUARED])
+    out[_VOLUME] = volume
+
+
+def _measure(out: Array, high: Array, low: Array, close: Array, before: Array) -> None:
+    """Writes what the exponential averages take in of bars, `[5, …]`, after closes `before`."""
+    np.subtract(close, before, out=out[_LOSS])
+    np.maximum(out[_LOSS], 0.0, out=out[_GAIN])
+    np.subtract(out[_GAIN], out[_LOSS], out=out[_LOSS])
+    np.maximum(high, before, out=out[_RANGE])
+    out[_RANGE] -= np.minimum(low, before)
+    out[_FAST] = close
+    out[_SLOW] = close
+
+
+def _smooth(inputs: Array, rates: Array) -> None:
+    """Turns inputs into their exponential averages, in place, bar by bar; both are `[T, …]`."""
+    average = np.zeros_like(inputs[0])
+    for values, rate in zip(inputs, rates, strict=True):
+        values -= average
+        values *= rate
+        values += average
+        average = values
 
 
 class TechnicalIndicators:
@@ -74,13 +109,12 @@ class TechnicalIndicators:
     Args:
         num_worlds: Worlds `B`.
         num_assets: Assets `N`.
-        cursor: Slot of the next bar in the ring of remembered bars.
     """
 
-    def __init__(self, num_worlds: int, num_assets: int, cursor: int = 0) -> None:
+    def __init__(self, num_worlds: int, num_assets: int) -> None:
         shape = (num_worlds, num_assets)
         self.age = 0
-        self._cursor = cursor % LOOKBACK
+        self._cursor = 0  # slot of the next bar in the ring of remembered bars
         self._ring = np.zeros((LOOKBACK, 5, *shape))
         self._sums = np.zeros((len(_SUM_WINDOWS), *shape))
         self._averages = np.zeros((len(_PERIODS), *shape))
@@ -94,45 +128,57 @@ class TechnicalIndicators:
         self.age += 1
         rates = _RATES_BY_AGE[min(self.age, LOOKBACK)]
         if self.age == 1:
-            # Windowed sums are taken of distances from the first close: small numbers, so that the variance of a
-            # price of 700 that moves by cents is not lost in rounding.
             self._origin[...] = close
             self._close[...] = close
         row = self._ring[self._cursor]
-        previous = self._ring[(self._cursor - 1) % LOOKBACK]
-        np.subtract(close, self._origin, out=row[_CLOSE])
-        np.multiply(row[_CLOSE], row[_CLOSE], out=row[_CLOSE_SQUARED])
-        np.log(close, out=row[_LOG_CLOSE])
-        if self.age > 1:
-            np.subtract(row[_LOG_CLOSE], previous[_LOG_CLOSE], out=row[_RETURN_SQUARED])
-            np.multiply(row[_RETURN_SQUARED], row[_RETURN_SQUARED], out=row[_RETURN_SQUARED])
-        else:
-            row[_RETURN_SQUARED] = 0.0
-        row[_VOLUME] = volume
-        oldest = self._ring[(self._cursor - _SUM_WINDOWS) % LOOKBACK, _SUM_CHANNELS]
-        change = row[_SUM_CHANNELS]
-        change -= oldest
-        self._sums += change
-
+        _remember(row, close, volume, self._close, self._origin)
+        self._sums += row[_SUM_CHANNELS] - self._ring[self._cursor - _SUM_WINDOWS, _SUM_CHANNELS]
         inputs = self._inputs
-        np.subtract(close, self._close, out=inputs[_LOSS])
-        np.maximum(inputs[_LOSS], 0.0, out=inputs[_GAIN])
-        np.subtract(inputs[_GAIN], inputs[_LOSS], out=inputs[_LOSS])
-        np.maximum(high, self._close, out=inputs[_RANGE])
-        inputs[_RANGE] -= np.minimum(low, self._close)
-        inputs[_FAST] = close
-        inputs[_SLOW] = close
+        _measure(inputs, high, low, close, self._close)
         inputs -= self._averages
-        inputs *= rates[:-1, None, None]
+        inputs *= rates[:-1]
         self._averages += inputs
-        self._signal += rates[-1] * (self._averages[_FAST] - self._averages[_SLOW] - self._signal)
+        change = self.macd
+        change -= self._signal
+        change *= rates[-1]
+        self._signal += change
         self._close[...] = close
         self._cursor = (self._cursor + 1) % LOOKBACK
 
-    @property
-    def cursor(self) -> int:
-        """Slot of the next bar in the ring."""
-        return self._cursor
+    def begin(self, worlds: NDArray[np.int64], high: Array, low: Array, close: Array, volume: Array) -> None:
+        """Begins new series in `worlds`, as if `update` had taken in these bars one by one, to the bit.
+
+        Args:
+            worlds: Where they go, int64 `[E]`.
+            high: At least `LOOKBACK` bars, `[T, E, N]`.
+            low: Likewise.
+            close: Likewise.
+            volume: Likewise.
+        """
+        bars = len(close)
+        if bars < LOOKBACK:
+            raise ValueError(f"bars: got {bars}, allowed is {LOOKBACK} or more")
+        before = np.concatenate([close[:1], close[:-1]])
+        rows = np.empty((5, *close.shape))
+        _remember(rows, close, volume, before, close[0])
+        for total, channel, window in zip(self._sums, _SUM_CHANNELS, _SUM_WINDOWS, strict=True):
+            change = rows[channel].copy()
+            change[window:] -= rows[channel, :-window]
+            total[worlds] = np.add.accumulate(change, axis=0)[-1]  # unlike `sum`, in the same order for every shape
+        averages = np.empty((len(_PERIODS), *close.shape))
+        _measure(averages, high, low, close, before)
+        averages = averages.swapaxes(0, 1)
+        rates = _RATES_BY_AGE[np.minimum(np.arange(1, bars + 1), LOOKBACK)]
+        _smooth(averages, rates[:, :-1])
+        signal = averages[:, _FAST] - averages[:, _SLOW]
+        _smooth(signal, rates[:, -1])
+        self._averages[:, worlds] = averages[-1]
+        self._signal[worlds] = signal[-1]
+        self._origin[worlds] = close[0]
+        self._close[worlds] = close[-1]
+        slots = (self._cursor + np.arange(LOOKBACK)) % LOOKBACK
+        self._ring[slots[:, None], :, worlds] = rows[:, -LOOKBACK:].transpose(1, 2, 0, 3)
+        self.age = max(self.age, bars)
 
     def _past(self, bars: int) -> Array:
         """What is remembered of the bar `bars` before the last."""
@@ -204,22 +250,6 @@ class TechnicalIndicators:
         return self._close
 
     _ARRAYS = ("_sums", "_averages", "_signal", "_origin", "_close")
-
-    def put(self, worlds: NDArray[np.int64], other: TechnicalIndicators) -> None:
-        """Takes over the series of `other`, world by world; its ring must end where this one does.
-
-        Args:
-            worlds: Where they go, int64 `[E]`.
-            other: Indicators of `E` worlds.
-        """
-        if other.cursor != self.cursor:
-            raise ValueError(f"cursor: got {other.cursor}, allowed is {self.cursor}")
-        self._ring[:, :, worlds] = other._ring
-        for name in ("_sums", "_averages"):
-            getattr(self, name)[:, worlds] = getattr(other, name)
-        for name in ("_signal", "_origin", "_close"):
-            getattr(self, name)[worlds] = getattr(other, name)
-        self.age = max(self.age, other.age)
 
     def get_state(self) -> dict[str, Any]:
         """Everything that is carried forward."""

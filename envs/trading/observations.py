@@ -170,7 +170,7 @@ class Observer:
             layout.entities_of(seen)[..., 0] = self._weights[:, :, part].transpose(1, 2, 0)
             if not everyone:
                 seen *= view.alive[:, part, None]
-        self._write_state(view)
+        self._write_state(view, everyone)
         return self._observations, self._state
 
     def _write_market(self, view: View) -> None:
@@ -227,12 +227,12 @@ class Observer:
         np.multiply(accounts.values, scaled, out=self._weights)
         cut(self._weights)
 
-    def _write_state(self, view: View) -> None:
+    def _write_state(self, view: View, everyone: bool) -> None:
         """What a central critic sees, the truth about the market included."""
         layout, accounts, truth, state = self.layout, view.accounts, view.truth, self._state
         assets = layout.num_entities
         count = view.alive.sum(axis=1)
-        own = self._own.sum(axis=2) if count.min() == self._own.shape[2] else (self._own * view.alive).sum(axis=2)
+        own = (self._own if everyone else self._own * view.alive).sum(axis=2)
         wealth = np.maximum(accounts.equity.sum(axis=1), accounts.floor.sum())
         parts = (
             (own / np.maximum(count, 1)).T,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.layout import ObservationLayout
@@ -27,6 +27,7 @@ def test_names_follow_the_documented_order() -> None:
     )
 
 
+@settings(deadline=None)
 @given(own=st.integers(0, 4), features=st.integers(0, 4), entities=st.integers(0, 5))
 def test_slices_partition_the_vector(own: int, features: int, entities: int) -> None:
     """Whatever the sizes, the three slices cover every feature once, in order, and there is a name for each."""

@@ -12,7 +12,7 @@ from algorithms.mapping import PolicyMapping
 from algorithms.networks.module import module_spec
 from envs.registry import get_domain
 from policies.bundle import GRAPH, BundleError, load_bundle
-from policies.registry import ModelRegistry, RegistryError, Score, beats
+from policies.registry import ModelRegistry, RegistryError, Score, Serving, beats
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +160,42 @@ def test_unreachable_database_is_one_line(folder: Path) -> None:
     with pytest.raises(RegistryError, match="tracking_uri: ") as caught:
         ModelRegistry(f"sqlite:///{folder}/file/mlflow.db")
     assert "\n" not in str(caught.value)
+
+
+def test_canary_and_shadow_are_kept(registry: ModelRegistry, bundles: list[Path]) -> None:
+    """Canary, shadow and aliases are as they were set, until they are taken away; taking away twice is no mistake."""
+    for bundle in bundles:
+        registry.register(bundle, "besides", score(0.1))
+    assert registry.serving("besides") == Serving({"champion": 1})
+    registry.set_canary("besides", 2, 12.5)
+    registry.set_shadow("besides", 2)
+    registry.set_alias("besides", "tried", 2)
+    assert registry.serving("besides") == Serving({"champion": 1, "tried": 2}, 2, 12.5, 2)
+    for _ in range(2):
+        registry.clear_canary("besides")
+        registry.clear_shadow("besides")
+    registry.delete_alias("besides", "tried")
+    assert registry.serving("besides") == Serving({"champion": 1})
+    assert "besides" in registry.names()
+
+
+def test_canary_is_checked(registry: ModelRegistry, bundles: list[Path]) -> None:
+    """A version that is not there, a share that is none, an alias that nobody has: each is named."""
+    registry.register(bundles[0], "checked", score(0.1))
+    for percent in (-1.0, 100.5, float("nan")):
+        with pytest.raises(RegistryError, match=r"^percent: got .*, allowed is 0 to 100$"):
+            registry.set_canary("checked", 1, percent)
+    with pytest.raises(RegistryError, match="got 9, allowed are 1, champion"):
+        registry.set_canary("checked", 9, 10)
+    with pytest.raises(RegistryError, match="got 9, allowed are 1, champion"):
+        registry.set_shadow("checked", 9)
+    with pytest.raises(RegistryError, match=r"^alias of 'checked': got 'best', allowed are champion$"):
+        registry.delete_alias("checked", "best")
+
+
+def test_tag_that_is_no_version_is_named(registry: ModelRegistry, bundles: list[Path]) -> None:
+    """A tag that somebody wrote by hand, and wrongly, is one line."""
+    registry.register(bundles[0], "by hand", score(0.1))
+    registry._client.set_registered_model_tag("by hand", "entrepot.canary", "4")
+    with pytest.raises(RegistryError, match=r"^tag 'entrepot.canary' of 'by hand': got '4'"):
+        registry.serving("by hand")

@@ -124,6 +124,17 @@ def test_a_world_in_a_batch_is_the_world_alone() -> None:
         np.testing.assert_array_equal(batch.truth.drift[:1], alone.truth.drift)
 
 
+def test_several_days_at_once_are_the_days_one_by_one() -> None:
+    """A history is what as many calls would have given, past the end of the span too, day by day."""
+    config = MarketConfig(num_assets=3, start=date(2012, 1, 1), end=date(2012, 2, 28))
+    at_once, one_by_one, some = open_market([config] * 3), open_market([config] * 3), np.array([2, 0])
+    passed = at_once.history(some, 60)
+    for day in range(60):
+        expected = one_by_one.next(some)
+        same(Bars(*(getattr(passed, name)[day] for name in ("open", "high", "low", "close", "volume"))), expected)
+    same(at_once.next(), one_by_one.next())
+
+
 def test_worlds_may_advance_apart_and_state_round_trips() -> None:
     """Some worlds alone move; a restored market, in another object, goes on to the bit, past its span's end too."""
     config = MarketConfig(num_assets=3, start=date(2012, 1, 1), end=date(2012, 2, 28))

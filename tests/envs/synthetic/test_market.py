@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from envs.streams import WorldStreams
 from envs.synthetic.bars import BARS_PER_YEAR, Bars
-from envs.synthetic.market import OVERNIGHT, MarketConfig, SyntheticMarket
+from envs.synthetic.market import BLOCK, OVERNIGHT, MarketConfig, SyntheticMarket
 from envs.synthetic.regimes import REGIME_PARAMETERS, REGIMES, MarketRegime, long_run_shares
 
 FIXED = [regime for regime in MarketRegime if regime is not MarketRegime.SWITCHING]
@@ -72,6 +72,20 @@ def test_worlds_may_advance_apart() -> None:
         for some in (np.array([3, 1]), np.array([0]), np.array([2])):
             np.testing.assert_array_equal(stacked(apart.next(some)), expected[bar][:, some])
     np.testing.assert_array_equal(stacked(apart.next()), stacked(together.next()))
+
+
+@pytest.mark.parametrize("count", [1, BLOCK, 2 * BLOCK + 10])
+def test_several_bars_at_once_are_the_bars_one_by_one(count: int) -> None:
+    """Across the ends of blocks, and where worlds stand at different bars of theirs, nothing else differs."""
+    at_once, one_by_one, some = open_market(MIXED), open_market(MIXED), np.array([3, 1])
+    for market in (at_once, one_by_one):
+        history(market, 5)
+        market.next(np.array([1]))
+    passed = at_once.history(some, count)
+    expected = np.stack([stacked(one_by_one.next(some)) for _ in range(count)], axis=1)
+    np.testing.assert_array_equal(stacked(passed), expected)
+    np.testing.assert_array_equal(at_once.truth.volatility, one_by_one.truth.volatility)
+    np.testing.assert_array_equal(stacked(at_once.next()), stacked(one_by_one.next()))
 
 
 def test_a_restart_leaves_other_worlds_alone_and_repeats_an_episode() -> None:

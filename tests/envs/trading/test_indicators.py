@@ -101,30 +101,33 @@ def test_unit_of_price_does_not_matter(series: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(scaled["atr"], ours["atr"] * 1000, rtol=1e-9)
 
 
-def test_put_continues_the_series_to_the_bit(series: dict[str, np.ndarray]) -> None:
-    """A world warmed up apart and put into a running batch goes on exactly as it would have alone."""
+@pytest.mark.parametrize("bars", [LOOKBACK, 100])
+def test_a_series_begun_in_a_running_batch_is_the_series_alone(series: dict[str, np.ndarray], bars: int) -> None:
+    """Worlds begun with a history, between others that run on, go on to the bit as if fed bar by bar and alone."""
     keys = ("high", "low", "close", "volume")
-    alone = TechnicalIndicators(1, 3)
-    batch = TechnicalIndicators(3, 3)
-    for t in range(100):  # the batch runs on other prices
+    alone, batch = TechnicalIndicators(1, 3), TechnicalIndicators(3, 3)
+    for t in range(110):  # the batch runs on other prices, and the ring's end falls within
         batch.update(*(np.repeat(series[key][t], 3, axis=0) for key in keys))
-    apart = TechnicalIndicators(1, 3, batch.cursor - LOOKBACK)
-    for t in range(100, 100 + LOOKBACK):
+    beside = batch.rsi[1].copy()
+    for t in range(100, 100 + bars):
         alone.update(*(series[key][t] for key in keys))
-        apart.update(*(series[key][t] for key in keys))
-    batch.put(np.array([1]), apart)
+    batch.begin(np.array([2, 0]), *(np.repeat(series[key][100 : 100 + bars], 2, axis=1) for key in keys))
+    np.testing.assert_array_equal(batch.rsi[1], beside)
     for t in range(200, 260):
+        for name in ("rsi", "macd", "macd_signal", "bollinger", "volatility", "atr", "last_return", "relative_volume"):
+            for world in (0, 2):
+                np.testing.assert_array_equal(getattr(batch, name)[world], getattr(alone, name)[0], err_msg=name)
+        np.testing.assert_array_equal(batch.moving_averages[:, 2], alone.moving_averages[:, 0])
+        np.testing.assert_array_equal(batch.momentum[:, 2], alone.momentum[:, 0])
         alone.update(*(series[key][t] for key in keys))
         batch.update(*(np.repeat(series[key][t], 3, axis=0) for key in keys))
-        for name in ("rsi", "macd_signal", "bollinger", "volatility", "atr"):
-            np.testing.assert_array_equal(getattr(batch, name)[1], getattr(alone, name)[0])
-        np.testing.assert_array_equal(batch.momentum[:, 1], alone.momentum[:, 0])
 
 
-def test_put_refuses_a_ring_that_ends_elsewhere() -> None:
-    """Rings that end at different slots cannot be merged."""
-    with pytest.raises(ValueError, match="cursor: got 3, allowed is 0"):
-        TechnicalIndicators(2, 1).put(np.array([0]), TechnicalIndicators(1, 1, 3))
+def test_a_history_too_short_to_define_the_indicators_is_refused(series: dict[str, np.ndarray]) -> None:
+    """Fewer bars than are remembered would leave the bars of the episode before in the ring."""
+    short = [series[key][: LOOKBACK - 1] for key in ("high", "low", "close", "volume")]
+    with pytest.raises(ValueError, match="bars: got 63, allowed is 64 or more"):
+        TechnicalIndicators(1, 3).begin(np.array([0]), *short)
 
 
 def test_state_round_trip(series: dict[str, np.ndarray]) -> None:

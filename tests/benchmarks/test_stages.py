@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.signal import LEAST_GAIN, measure
+from benchmarks.stages import LEAST_GAIN, measure
 from curriculum.config import Stage
 from envs.trading import MarketRegime, TradingConfig, TradingTask
 

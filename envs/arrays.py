@@ -1,0 +1,174 @@
+"""The arrays that go into a batch of worlds and come out of it: groups of agents, actions, observations, steps.
+
+Arrays are keyed by group and begin with the axes `B` (worlds) and `A` (the group's agents).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, MultiDiscrete
+from numpy.typing import NDArray
+
+from envs.layout import ObservationLayout
+from envs.tasks import Task
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+Actions = Mapping[str, NDArray[Any]]
+"""Actions by group: float32 `[B, A, K]` in [-1, 1], or int64 `[B, A, K]` branches."""
+
+
+@dataclass(frozen=True)
+class AgentGroup:
+    """Agents that share their spaces, as one axis of the arrays.
+
+    Attributes:
+        name: Key of the group in every dictionary of arrays.
+        agent_ids: Names of the agents, in the order of the axis `A`.
+        action_space: One agent's actions: `Box(-1, 1, [K])`, or `MultiDiscrete` with `K` branches.
+        layout: Names every feature of the observation and its slice.
+    """
+
+    name: str
+    agent_ids: tuple[str, ...]
+    action_space: Box | MultiDiscrete
+    layout: ObservationLayout
+
+    @property
+    def size(self) -> int:
+        """Number of agents `A`."""
+        return len(self.agent_ids)
+
+    @cached_property
+    def observation_space(self) -> Box:
+        """One agent's observation: float32 `[D]`, unbounded."""
+        return Box(-np.inf, np.inf, (self.layout.size,), np.float32)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are branches of choices."""
+        return isinstance(self.action_space, MultiDiscrete)
+
+    @property
+    def num_actions(self) -> int:
+        """Action dimensions or branches `K`."""
+        assert self.action_space.shape is not None
+        return int(self.action_space.shape[0])
+
+    @property
+    def mask_size(self) -> int:
+        """Width of an action mask: `K` continuous dimensions, or all branches' choices side by side."""
+        if isinstance(self.action_space, MultiDiscrete):
+            return int(self.action_space.nvec.sum())
+        return self.num_actions
+
+
+def check_actions(group: AgentGroup, actions: NDArray[Any] | None, num_worlds: int) -> None:
+    """Raises ValueError, naming the group and what is allowed, unless `actions` is a valid `[B, A, K]` array."""
+    shape = (num_worlds, group.size, group.num_actions)
+    if not isinstance(actions, np.ndarray) or actions.shape != shape:
+        given = "nothing" if actions is None else f"shape {np.shape(actions)}"
+        raise ValueError(f"actions[{group.name!r}]: got {given}, allowed is an array of shape {shape}")
+    if isinstance(group.action_space, MultiDiscrete):
+        if not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(f"actions[{group.name!r}]: got dtype {actions.dtype}, allowed are integers")
+        if (actions < 0).any() or (actions >= group.action_space.nvec).any():
+            raise ValueError(
+                f"actions[{group.name!r}]: got values from {actions.min()} to {actions.max()}, "
+                f"allowed is 0 to below {group.action_space.nvec.tolist()} by branch"
+            )
+    elif not (actions.min() >= -1.0 and actions.max() <= 1.0):  # written so that NaN, which compares false, is caught
+        what = "NaN" if np.isnan(actions).any() else f"magnitude {np.abs(actions).max():.6g}"
+        raise ValueError(f"actions[{group.name!r}]: got {what}, allowed is -1 to 1")
+
+
+@dataclass(slots=True)
+class Observation:
+    """What the agents see before they act. Arrays may be overwritten by the next call: copy what must last.
+
+    Attributes:
+        observations: By group, float32 `[B, A, D]`; zero where an agent is not alive.
+        action_masks: By group, bool `[B, A, M]`, true where allowed; a group without masks is absent.
+        alive: By group, bool `[B, A]`: who acts now. It only falls within an episode.
+        state: Global state, float32 `[B, S]`, for centralised critics and mixers.
+    """
+
+    observations: dict[str, FloatArray]
+    action_masks: dict[str, BoolArray]
+    alive: dict[str, BoolArray]
+    state: FloatArray
+
+    def of(self, worlds: IntArray) -> Observation:
+        """A copy with the given worlds only."""
+        return Observation(
+            {name: array[worlds] for name, array in self.observations.items()},
+            {name: array[worlds] for name, array in self.action_masks.items()},
+            {name: array[worlds] for name, array in self.alive.items()},
+            self.state[worlds],
+        )
+
+
+@dataclass(slots=True)
+class Final:
+    """The `E` worlds that ended in a step, as they stood before they restarted.
+
+    Attributes:
+        worlds: Indices of the worlds, int64 `[E]`.
+        observation: What was seen at the end: bootstrap truncated agents that are still `alive` here from it.
+        returns: By group, sum of each agent's own (unmixed) rewards, float64 `[E, A]`.
+        present: By group, bool `[E, A]`: who took part in the episode at all.
+        lengths: Steps taken, int64 `[E]`.
+        tasks: The task each world played.
+        metrics: The domain's figures of the episode, `[E]` each.
+    """
+
+    worlds: IntArray
+    observation: Observation
+    returns: dict[str, NDArray[np.float64]]
+    present: dict[str, BoolArray]
+    lengths: IntArray
+    tasks: list[Task]
+    metrics: dict[str, NDArray[np.float64]]
+
+    def mean_returns(self) -> NDArray[np.float64]:
+        """Mean return over the agents that took part, `[E]`."""
+        total = sum(np.where(self.present[g], r, 0.0).sum(axis=1) for g, r in self.returns.items())
+        count = sum(p.sum(axis=1) for p in self.present.values())
+        return np.asarray(total / np.maximum(count, 1), dtype=np.float64)
+
+
+@dataclass(slots=True)
+class Step:
+    """The outcome of one step.
+
+    Attributes:
+        observation: What is seen next; of a world that ended, the first observation of its next episode.
+        rewards: By group, float32 `[B, A]`, for the action just taken; zero for agents that were not alive.
+        terminated: By group, bool `[B, A]`: the agent's future is over (bankrupt, finished); never bootstrapped.
+        truncated: bool `[B]`: time is up; bootstrapped from `final`.
+        final: The worlds that ended, or None.
+    """
+
+    observation: Observation
+    rewards: dict[str, FloatArray]
+    terminated: dict[str, BoolArray]
+    truncated: BoolArray
+    final: Final | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a domain's `_advance` returns: rewards and terminations, by group, `[B, A]`.
+
+    Worlds that the domain itself cuts short of their task's `max_steps` are marked in `truncated`, `[B]`.
+    """
+
+    rewards: dict[str, FloatArray]
+    terminated: dict[str, BoolArray]
+    truncated: BoolArray | None = None

@@ -1,0 +1,53 @@
+"""What a run fixes (who acts, in which action mode, whose reward counts) and what varies in it: tasks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AgentRole(StrEnum):
+    """What an agent is there to do. Agents of one role form one group."""
+
+    EXECUTOR = "executor"
+    HEDGER = "hedger"
+    SUPPLIER = "supplier"
+    MANUFACTURER = "manufacturer"
+    DISTRIBUTOR = "distributor"
+    RETAILER = "retailer"
+    TENANT = "tenant"
+    ALLOCATOR = "allocator"
+
+
+class AgentConfig(BaseModel):
+    """One agent: its name, its role and what it starts with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    agent_id: str = Field(min_length=1, description="Unique name of the agent.")
+    role: AgentRole = Field(AgentRole.EXECUTOR, description="Role; agents of one role form one group.")
+    initial_balance: float = Field(100_000.0, gt=0, allow_inf_nan=False, description="Cash at the start [currency].")
+
+
+class EnvConfig(BaseModel):
+    """What stays fixed for a whole run: who acts, in which action mode, and whose reward counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action_mode: Literal["continuous", "discrete"] = Field(
+        "continuous", description="`continuous`: Box in [-1, 1]; `discrete`: MultiDiscrete branches."
+    )
+    team_weight: float = Field(
+        0.0, ge=0, le=1, description="Share of the team's mean reward in each agent's reward: 0 individual, 1 team."
+    )
+
+
+class Task(BaseModel):
+    """One difficulty of a domain. Curriculum stages, evaluation scenarios and stress tests are all tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("default", min_length=1, description="Name of the task in metrics and reports.")
+    max_steps: int = Field(1000, ge=1, description="Steps after which an episode is truncated.")

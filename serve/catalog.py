@@ -1,0 +1,290 @@
+"""From the registry, or folders, to what is served: bundles fetched and verified, refusals, versions kept a while.
+
+The registry is the one source of truth: which version an alias means, canary and shadow are read from it, so that
+everything is as it was after a restart. What cannot be had (the registry does not answer, a bundle is not sound) leaves
+what is served as it is. Blocking; meant for one thread at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policies.bundle import BundleError, load_bundle, load_manifest
+from serve.models import Canary
+from serve.references import CatalogError, ModelState, Reference
+from serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from policies.registry import ModelRegistry, Serving
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN = 60.0
+"""When a version that was refused is tried again: its download may have been at fault [s]."""
+
+Files = Mapping[str, bytes]
+"""A bundle's files by name."""
+
+
+@dataclass
+class _Model:
+    """What the catalog knows of a model."""
+
+    references: list[Reference]
+    current: str = ""
+    loaded: dict[str, str] = field(default_factory=dict)  # hash by number
+    wanted: dict[str, float] = field(default_factory=dict)  # when each was last referred to
+    pinned: OrderedDict[str, None] = field(default_factory=OrderedDict)  # the least recently asked first
+    refused: dict[str, float] = field(default_factory=dict)  # when to try again
+
+
+class Catalog:
+    """Knows what is to be served, and has the bundles.
+
+    Args:
+        settings: The service's settings.
+        on_reload: Told of each version taken up or refused: model, number, and whether it was taken up.
+        clock: Seconds that only ever grow.
+
+    Raises:
+        CatalogError: If a reference is none, or two bundles have one name.
+        policies.registry.RegistryError: If the registry cannot be opened.
+        policies.bundle.BundleError: If the manifest of a folder cannot be read.
+
+    Attributes:
+        states: What is to be served, by model.
+        bundles: Files of all bundles in `states`, by hash.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        *,
+        on_reload: Callable[[str, str, bool], None] = lambda model, version, taken: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._on_reload = on_reload
+        self._clock = clock
+        self._trouble: dict[str, str] = {}
+        self._models: dict[str, _Model] = {}
+        self.states: dict[str, ModelState] = {}
+        self.bundles: dict[str, Files] = {}
+        for text in settings.models:
+            reference = Reference.parse(text)
+            name = reference.name or load_manifest(reference.folder or "").name
+            model = self._models.setdefault(name, _Model([]))
+            model.references.append(reference)
+            if len(model.references) > 1 and any(each.folder for each in model.references):
+                raise CatalogError(f"models: got two bundles of the name {name!r}, allowed is one; write NAME=FOLDER")
+        self._registry: ModelRegistry | None = None
+        if any(reference.folder is None for model in self._models.values() for reference in model.references):
+            from policies.registry import ModelRegistry
+
+            self._registry = ModelRegistry(settings.tracking_uri)
+
+    def refresh(self) -> bool:
+        """Looks whether anything has changed, and fetches what is new.
+
+        Returns:
+            Whether `states` has changed.
+        """
+        changed = [self._look(name) for name in self._models]
+        return any(changed)
+
+    def start(self) -> None:
+        """The first look: here what cannot be had is an error, not a line in the log.
+
+        Raises:
+            CatalogError: If a model has no version that can be served.
+        """
+        self.refresh()
+        for name in self._models:
+            if name not in self.states:
+                raise CatalogError(self._trouble.get(name, f"model {name!r}: cannot be served"))
+
+    def pin(self, name: str, which: str) -> bool:
+        """Loads a version because a request asks for it by number, or by an alias that is new.
+
+        Args:
+            name: Name of a model that is served.
+            which: Number or alias.
+
+        Returns:
+            Whether it can be asked now.
+        """
+        model = self._models.get(name)
+        if model is None or self._registry is None or model.references[0].folder is not None:
+            return False
+        if not which.isdecimal():
+            self._look(name)
+            return which in self.states[name].aliases if name in self.states else False
+        if len(which) > 18 or str(int(which)) != which:
+            return False
+        model.pinned[which] = None
+        model.pinned.move_to_end(which)
+        while len(model.pinned) > self._settings.max_pinned:
+            model.pinned.popitem(last=False)
+        self._look(name)
+        if which in model.loaded:
+            return True
+        model.pinned.pop(which, None)
+        return False
+
+    # -- one model -----------------------------------------------------------------------------------------------------
+
+    def _look(self, name: str) -> bool:
+        """Brings a model up to date; whether its state has changed."""
+        from policies.registry import RegistryError
+
+        model = self._models[name]
+        try:
+            if (folder := model.references[0].folder) is not None:
+                state = self._from_folder(name, model, folder)
+            else:
+                assert self._registry is not None
+                state = self._from_registry(name, model, self._registry.serving(name))
+        except (BundleError, RegistryError, CatalogError) as error:
+            self._tell(name, str(error))
+            return False
+        if state == self.states.get(name):
+            return False
+        self.states[name] = state
+        kept = {digest for each in self.states.values() for digest in each.versions.values()}
+        self.bundles = {digest: files for digest, files in self.bundles.items() if digest in kept}
+        return True
+
+    def _from_folder(self, name: str, model: _Model, folder: Path) -> ModelState:
+        manifest = load_manifest(folder)
+        number = manifest.sha256[:12]
+        if not self._have(name, model, number, lambda: folder) and not model.current:
+            raise CatalogError(self._trouble[f"{name} {number}"])
+        if number in model.loaded:
+            self._make_current(name, model, number)
+        self._keep(model, {model.current})
+        self._calm(name)
+        return ModelState(name, "", model.current, dict(model.loaded))
+
+    def _from_registry(self, name: str, model: _Model, serving: Serving) -> ModelState:
+        first = model.references[0].which
+        aliases = {alias: str(number) for alias, number in serving.aliases.items()}
+        current = aliases.get(first, "") if not first.isdecimal() else first
+        trouble = ""
+        if not current:
+            allowed = ", ".join(sorted(aliases)) or "none: it has no aliases"
+            trouble = f"model {name!r}: got alias {first!r}, allowed are {allowed}"
+        wanted = {current} if current else set()
+        wanted |= set(aliases.values()) | {str(each) for each in (serving.canary, serving.shadow) if each is not None}
+        wanted |= {aliases.get(each.which, each.which) for each in model.references[1:]} & {
+            *aliases.values(),
+            *(each.which for each in model.references if each.which.isdecimal()),
+        }
+        wanted |= set(model.pinned)
+        for number in sorted(wanted, key=lambda number: (number != current, number)):
+            self._have(name, model, number, None)
+        if current in model.loaded:
+            self._make_current(name, model, current)
+        elif not model.current:
+            raise CatalogError(trouble or self._trouble[f"{name} {current}"])
+        self._keep(model, wanted | {model.current})
+        if trouble:
+            self._tell(name, f"{trouble}; version {model.current} goes on")
+        else:
+            self._calm(name)
+        canary = None
+        if serving.canary is not None and str(serving.canary) in model.loaded:
+            canary = Canary(str(serving.canary), serving.percent)
+        shadow = str(serving.shadow) if serving.shadow is not None and str(serving.shadow) in model.loaded else None
+        usable = {alias: number for alias, number in aliases.items() if number in model.loaded}
+        if first and not first.isdecimal():
+            usable[first] = model.current  # the old one stays if the new one is refused
+        return ModelState(name, first, model.current, dict(model.loaded), usable, canary, shadow)
+
+    def _have(self, name: str, model: _Model, number: str, folder: Callable[[], Path] | None) -> bool:
+        """Whether a version is loaded, which it is after this unless it is refused."""
+        from policies.registry import RegistryError
+
+        if number in model.loaded:
+            return True
+        now = self._clock()
+        if model.refused.get(number, 0.0) > now:
+            return False
+        key = f"{name} {number}"
+        try:
+            with tempfile.TemporaryDirectory(prefix="entrepot-bundle-") as aside:
+                if folder is not None:
+                    path = folder()
+                else:
+                    assert self._registry is not None
+                    path = self._registry.fetch(name, int(number), Path(aside) / "bundle")
+                digest, files = verified(path)
+        except (BundleError, RegistryError, OSError) as error:
+            model.refused[number] = now + TRY_AGAIN
+            self._tell(key, f"{name!r} version {number} is refused: {error}")
+            self._on_reload(name, number, False)
+            return False
+        model.refused.pop(number, None)
+        self._calm(key)
+        model.loaded[number] = digest
+        self.bundles[digest] = files
+        self._on_reload(name, number, True)
+        log.info("%r version %s is loaded and verified", name, number)
+        return True
+
+    def _make_current(self, name: str, model: _Model, number: str) -> None:
+        if number != model.current:
+            log.info("%r is served in version %s%s", name, number, f" after {model.current}" if model.current else "")
+            model.current = number
+
+    def _keep(self, model: _Model, wanted: set[str]) -> None:
+        """Forgets versions that nothing has referred to for a while; requests may still be on their way to them."""
+        now = self._clock()
+        for number in list(model.loaded):
+            if number in wanted:
+                model.wanted[number] = now
+            elif now - model.wanted.setdefault(number, now) > self._settings.keep_seconds:
+                del model.loaded[number], model.wanted[number]
+
+    def _tell(self, key: str, trouble: str) -> None:
+        """Logs trouble once, not at every look."""
+        if self._trouble.get(key) != trouble:
+            log.error("%s", trouble)
+        self._trouble[key] = trouble
+
+    def _calm(self, key: str) -> None:
+        if self._trouble.pop(key, None) is not None:
+            log.info("%s is well again", key)
+
+
+def verified(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Reads a bundle once it has been checked: hashes, a graph that runs, golden observations that are reproduced.
+
+    Returns:
+        The manifest's hash, and the files by name.
+
+    Raises:
+        BundleError: If the bundle is not sound.
+        OSError: If it cannot be read.
+    """
+    manifest = load_bundle(path, verify=True).manifest
+    names: list[str] = ["manifest.json", *manifest.files]
+    return manifest.sha256, {name: (path / name).read_bytes() for name in names}
+
+
+def unpacked(files: Files, **options: Any) -> Any:
+    """Loads a bundle from its files, with all checks.
+
+    Raises:
+        BundleError: If it is not sound.
+    """
+    with tempfile.TemporaryDirectory(prefix="entrepot-bundle-") as aside:
+        for name, content in files.items():
+            (Path(aside) / Path(name).name).write_bytes(content)
+        return load_bundle(aside, verify=True, **options)

@@ -1,0 +1,123 @@
+"""What a model is, for people and their programs: agents, features, actions, figures, and an example that works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from policies.manifest import GroupEntry
+from serve.models import ServedModel, ServedVersion
+from serve.protocol.signature import ModuleSignature, signature_of
+
+
+def described_model(model: ServedModel, version: ServedVersion) -> dict[str, Any]:
+    """What `GET /v1/policies/{model}` answers.
+
+    Args:
+        model: The model.
+        version: The version that is described.
+    """
+    manifest = version.manifest
+    modules = signature_of(version.policy).modules
+    return {
+        "name": model.name,
+        "version": version.version,
+        "policy": manifest.name,
+        "created": manifest.created,
+        "sha256": manifest.sha256,
+        "aliases": [alias for alias, number in model.aliases.items() if number == version.version],
+        "current": model.current,
+        "reference": model.reference,
+        "versions": version_numbers(model),
+        "canary": None if model.canary is None else {"version": model.canary.version, "percent": model.canary.percent},
+        "shadow": model.shadow,
+        "domain": manifest.domain,
+        "task": manifest.task,
+        "metrics": manifest.metrics,
+        "groups": {name: _group(group, modules) for name, group in manifest.groups.items()},
+        "modules": {name: _module(module) for name, module in modules.items()},
+        "example": example(version),
+    }
+
+
+def summary(model: ServedModel) -> dict[str, Any]:
+    """A model in the list of all."""
+    return {
+        "name": model.name,
+        "version": model.current,
+        "versions": version_numbers(model),
+        "aliases": dict(model.aliases),
+        "domain": model.version.manifest.domain,
+        "created": model.version.manifest.created,
+    }
+
+
+def version_numbers(model: ServedModel) -> list[str]:
+    """The loaded versions, in the order of their numbers."""
+    return sorted(model.versions, key=lambda number: (len(number), number))
+
+
+def example(version: ServedVersion) -> dict[str, Any]:
+    """A body for `act`: a golden observation for each agent, features by name; for at most eight agents."""
+    policy = version.policy
+    signature = signature_of(policy)
+    body: dict[str, Any] = {"observations": {}}
+    masks: dict[str, list[bool]] = {}
+    taken: dict[str, int] = {}
+    for agent, name in list(signature.agents.items())[:8]:
+        module = signature.modules[name]
+        golden = policy.manifest.golden.get(name)
+        row = taken.get(name, 0)
+        taken[name] = row + 1
+        values = [0.0] * module.size
+        if golden is not None:
+            row %= len(golden.observations)
+            # Single precision in as few digits as it takes, as a person would write it.
+            values = [float(str(np.float32(value))) for value in golden.observations[row]]
+            if not all(golden.action_mask[row]):
+                masks[agent] = list(golden.action_mask[row])
+        body["observations"][agent] = dict(zip(module.names, values, strict=True))
+    if masks:
+        body["action_masks"] = masks
+    return body
+
+
+def infer_example(version: ServedVersion) -> dict[str, Any]:
+    """A body for `infer`: a golden observation of the first module."""
+    signature = signature_of(version.policy)
+    tensor = next(iter(signature.inputs.values()))
+    golden = version.manifest.golden.get(tensor.module)
+    width = signature.modules[tensor.module].size
+    data = [0.0] * width if golden is None else [float(str(np.float32(x))) for x in golden.observations[0]]
+    return {"inputs": [{"name": tensor.name, "datatype": tensor.datatype, "shape": [1, width], "data": data}]}
+
+
+def _group(group: GroupEntry, modules: Mapping[str, ModuleSignature]) -> dict[str, Any]:
+    signature = modules[group.modules[0]]
+    return {
+        "agents": list(group.agent_ids),
+        "modules": list(group.modules),
+        "layout": {
+            "own": list(group.layout.own),
+            "entity_features": list(group.layout.entity_features),
+            "entities": list(group.layout.entities),
+        },
+        "features": list(signature.names),
+        "actions": {
+            "kind": group.action_space.kind,
+            "size": group.action_space.size,
+            "choices": list(group.action_space.choices),
+            "names": None if signature.action_names is None else list(signature.action_names),
+        },
+    }
+
+
+def _module(module: ModuleSignature) -> dict[str, Any]:
+    return {
+        "observation_size": module.size,
+        "mask_size": module.mask_size,
+        "state_size": module.state_size,
+        "values": module.has_values,
+    }

@@ -1,0 +1,278 @@
+"""Runs rows of observations through policies: requests that are ready together share one call of the runtime.
+
+Nothing waits for company. Requests whose bytes came in the same turn of the event loop are parsed one after the
+other, and the call that they share runs when the last of them has handed in its rows. Where turns have had one request
+each, the first of a turn runs at once, and only those that come beside it share a call. Calls of many rows run in
+threads (the runtime lets go of the interpreter's lock), so that small ones pass them by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.base import BoolArray, FloatArray
+from policies.bundle import Inference
+from serve.models import ServedVersion
+
+_PARTS = tuple(field.name for field in fields(Inference))
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRows:
+    """What a request asks one module.
+
+    Attributes:
+        observations: Float32 `[N, D]`.
+        masks: Action masks, bool `[N, M]`, true where allowed; None: everything is.
+        state: Recurrent state, float32 `[N, H]`, where the module has one; None: the state of a new episode.
+    """
+
+    observations: FloatArray
+    masks: BoolArray | None = None
+    state: FloatArray | None = None
+
+
+class _Call:
+    """Rows that wait for their turn, and where the answer goes."""
+
+    __slots__ = ("future", "rng", "rows", "size")
+
+    def __init__(self, rows: ModuleRows, rng: np.random.Generator | None, future: asyncio.Future[Inference]) -> None:
+        self.rows = rows
+        self.rng = rng
+        self.size = len(rows.observations)
+        self.future = future
+
+
+_Key = tuple[ServedVersion, str, bool, bool]
+
+
+class Engine:
+    """Answers rows, many requests at a time. For the thread of one event loop.
+
+    Args:
+        big_rows: Calls of more rows than this run in a thread; also the most rows that requests share one call with.
+        threads: Threads for them.
+        on_batch: Told of each call of the runtime: the version, its rows, and how many requests shared it.
+
+    Attributes:
+        pool: The threads, for other work that would hold up the event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        big_rows: int = 512,
+        threads: int = 1,
+        on_batch: Callable[[ServedVersion, int, int], None] = lambda version, rows, requests: None,
+    ) -> None:
+        self._big_rows = big_rows
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="policy")
+        self._on_batch = on_batch
+        self._waiting: dict[_Key, list[_Call]] = {}
+        self._alone: list[tuple[_Key, _Call]] = []
+        self._due = False
+        self._arrived = 0
+        self._lonely = True
+        self._rng = np.random.default_rng()
+
+    async def answer(
+        self,
+        version: ServedVersion,
+        rows: Mapping[str, ModuleRows],
+        *,
+        deterministic: bool = True,
+        rng: np.random.Generator | None = None,
+    ) -> dict[str, Inference]:
+        """Answers what one request asks.
+
+        Args:
+            version: The version that answers.
+            rows: What is asked, by module; shapes must fit, which the protocol sees to.
+            deterministic: Take the most likely actions instead of sampling.
+            rng: Source of the request's own randomness; its rows then share no call, so that the same seed gives the
+                same actions whoever else asks.
+
+        Returns:
+            The answers by module, in the order asked.
+
+        Raises:
+            ValueError: If rows do not fit the module.
+        """
+        loop = asyncio.get_running_loop()
+        self._arrived += 1
+        if not self._due:
+            self._due = True
+            loop.call_soon(self._run)
+            if self._lonely and all(len(given.observations) <= self._big_rows for given in rows.values()):
+                return {
+                    module: self._at_once(version, module, given, deterministic, rng) for module, given in rows.items()
+                }
+        futures = {
+            module: self._hand_in(loop, version, module, given, deterministic, rng) for module, given in rows.items()
+        }
+        if len(futures) == 1:
+            for module, future in futures.items():
+                return {module: await future}
+        return dict(zip(futures, await asyncio.gather(*futures.values()), strict=True))
+
+    def close(self) -> None:
+        """Lets the threads end."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _hand_in(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        version: ServedVersion,
+        module: str,
+        rows: ModuleRows,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+    ) -> asyncio.Future[Inference]:
+        call = _Call(rows, rng, loop.create_future())
+        key = (version, module, deterministic, rows.state is None)
+        if not deterministic and rng is not None:
+            self._alone.append((key, call))
+        else:
+            calls = self._waiting.get(key)
+            if calls is None:
+                self._waiting[key] = [call]
+            else:
+                calls.append(call)
+        return call.future
+
+    def _at_once(
+        self,
+        version: ServedVersion,
+        module: str,
+        rows: ModuleRows,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+    ) -> Inference:
+        self._on_batch(version, len(rows.observations), 1)
+        return self._infer(version, module, rows, deterministic, rng)
+
+    def _run(self) -> None:
+        """Runs all that has been handed in since the last turn."""
+        waiting, alone = self._waiting, self._alone
+        self._waiting, self._alone, self._due = {}, [], False
+        self._lonely, self._arrived = self._arrived <= 1, 0
+        for key, calls in waiting.items():
+            for together in self._shared(calls):
+                self._start(key, together)
+        for key, call in alone:
+            if not call.future.done():
+                self._start(key, [call])
+
+    def _shared(self, calls: list[_Call]) -> list[list[_Call]]:
+        """Who shares a call with whom: up to `big_rows` rows, in the order handed in; big ones are alone."""
+        if len(calls) == 1:
+            return [] if calls[0].future.done() else [calls]
+        batches: list[list[_Call]] = []
+        batch: list[_Call] = []
+        rows = 0
+        for call in calls:
+            if call.future.done():  # cancelled while it waited
+                continue
+            if batch and rows + call.size > self._big_rows:
+                batches.append(batch)
+                batch, rows = [], 0
+            batch.append(call)
+            rows += call.size
+        if batch:
+            batches.append(batch)
+        return batches
+
+    def _start(self, key: _Key, calls: list[_Call]) -> None:
+        """Runs a call here, or in a thread if it is big."""
+        rows = sum(call.size for call in calls) if len(calls) > 1 else calls[0].size
+        self._on_batch(key[0], rows, len(calls))
+        if rows <= self._big_rows:
+            _deliver(calls, self._outcomes(key, calls))
+            return
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self.pool, self._outcomes, key, calls)
+        running.add_done_callback(lambda done: _deliver(calls, _outcomes_of(done, calls)))
+
+    def _outcomes(self, key: _Key, calls: Sequence[_Call]) -> list[Inference | Exception]:
+        """What comes of each call: an answer or the error that is its own. Runs in any thread."""
+        version, module, deterministic, _ = key
+        try:
+            if len(calls) == 1:
+                call = calls[0]
+                return [self._infer(version, module, call.rows, deterministic, call.rng)]
+            whole = self._infer(version, module, _joined([call.rows for call in calls]), deterministic, None)
+        except Exception as error:
+            if len(calls) == 1:
+                return [error]
+            return [outcome for call in calls for outcome in self._outcomes(key, [call])]
+        arrays: list[Any] = [getattr(whole, part) for part in _PARTS]
+        outcomes: list[Inference | Exception] = []
+        start = 0
+        for call in calls:
+            stop = start + call.size
+            own: Any = [None if array is None else array[start:stop] for array in arrays]
+            outcomes.append(Inference(*own))
+            start = stop
+        return outcomes
+
+    def _infer(
+        self,
+        version: ServedVersion,
+        module: str,
+        rows: ModuleRows,
+        deterministic: bool,
+        rng: np.random.Generator | None,
+    ) -> Inference:
+        recurrent: dict[str, Any] = {} if rows.state is None else {"state": rows.state}
+        return version.policy.infer(
+            module,
+            rows.observations,
+            rows.masks,
+            deterministic=deterministic,
+            rng=None if deterministic else rng or self._rng,
+            **recurrent,
+        )
+
+
+def _joined(rows: Sequence[ModuleRows]) -> ModuleRows:
+    """Rows of several requests as one; who gave no mask allows everything."""
+    observations = np.concatenate([each.observations for each in rows])
+    state = None if rows[0].state is None else np.concatenate([each.state for each in rows if each.state is not None])
+    width = next((each.masks.shape[1] for each in rows if each.masks is not None), None)
+    if width is None:
+        return ModuleRows(observations, None, state)
+    masks: list[NDArray[np.bool_]] = [
+        np.ones((len(each.observations), width), np.bool_) if each.masks is None else each.masks for each in rows
+    ]
+    return ModuleRows(observations, np.concatenate(masks), state)
+
+
+def _outcomes_of(
+    done: asyncio.Future[list[Inference | Exception]], calls: Sequence[_Call]
+) -> Sequence[Inference | Exception]:
+    """What came out of a thread; if it could not run, the same error for all."""
+    if done.cancelled():
+        return [RuntimeError("the service is closing")] * len(calls)
+    error = done.exception()
+    if error is not None:
+        return [RuntimeError(str(error))] * len(calls)
+    return done.result()
+
+
+def _deliver(calls: Sequence[_Call], outcomes: Sequence[Inference | Exception]) -> None:
+    """Hands each request its own, unless it has gone."""
+    for call, outcome in zip(calls, outcomes, strict=True):
+        if call.future.done():
+            continue
+        if isinstance(outcome, Exception):
+            call.future.set_exception(outcome)
+        else:
+            call.future.set_result(outcome)

@@ -1,0 +1,49 @@
+// What v1/policies/{model} says of a policy, by agent: all that the page needs to ask it something.
+
+// For each agent: `key` (equal where the form is the same), `own`, `entities`, `columns`, `features` [D], `kind` and
+// `choices` of the actions, `mask` (names of its [M] places), and `examples` of { label, observation [D], mask [M] }.
+export function agentsOf(plain) {
+  const agents = new Map();
+  for (const [name, group] of Object.entries(plain.groups)) {
+    group.agents.forEach((agent, index) => {
+      const module = group.modules[index] ?? group.modules[0];
+      agents.set(agent, {
+        key: `${plain.name}/${name}`,
+        module,
+        own: group.layout.own,
+        entities: group.layout.entities,
+        columns: group.layout.entity_features,
+        features: group.features,
+        kind: group.actions.kind,
+        choices: group.actions.choices,
+        mask: maskNames(group.actions, plain.modules[module].mask_size),
+        examples: [],
+      });
+    });
+  }
+  for (const [agent, described] of agents) described.examples = examplesFor(agent, described, agents, plain.example);
+  return agents;
+}
+
+// The agent's own example first, then those of others that play with the same module, and one with nothing in it.
+function examplesFor(agent, { module, features, mask }, agents, { observations, action_masks: masks = {} }) {
+  const examples = Object.entries(observations)
+    .filter(([other]) => agents.get(other)?.module === module)
+    .map(([other, named]) => ({
+      label: other === agent ? "its own" : `that of ${other}`,
+      own: other === agent,
+      observation: features.map((name) => named[name]),
+      mask: masks[other] ?? mask.map(() => true),
+    }))
+    .sort((one, two) => Number(two.own) - Number(one.own));
+  const nothing = { label: "all zero", observation: features.map(() => 0), mask: mask.map(() => true) };
+  return [...examples, nothing];
+}
+
+function maskNames({ kind, choices, names, size }, places) {
+  const name = (index) => names?.[index] ?? `action ${index + 1}`;
+  const all = kind === "discrete"
+    ? choices.flatMap((count, branch) => Array.from({ length: count }, (_, choice) => `${name(branch)}: ${choice}`))
+    : Array.from({ length: size }, (_, index) => name(index));
+  return all.slice(0, places);
+}

@@ -1,0 +1,1 @@
+"""What requests say and answers look like: the Open Inference Protocol V2, and named observations."""

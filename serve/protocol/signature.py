@@ -1,0 +1,193 @@
+"""What a bundle's modules take and give, looked up once a bundle and not once a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from gymnasium.spaces import MultiDiscrete
+from numpy.typing import NDArray
+
+from policies.bundle import BundlePolicy
+
+Datatype = Literal["FP32", "INT64", "BOOL"]
+_Spec = tuple[str, Datatype, int | None, bool]
+"""Role, datatype, width and whether it is optional."""
+
+
+class Limits(Protocol):
+    """How much a request may hold; `ServeSettings` are such limits."""
+
+    @property
+    def max_rows(self) -> int:
+        """Most rows of observations, all modules together."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Most bytes of a body, unpacked."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleSignature:
+    """What one module takes and gives.
+
+    Attributes:
+        module: Its id.
+        size: Width `D` of its observations.
+        mask_size: Width `M` of its action masks.
+        state_size: Width `H` of its recurrent state; 0 if it has none.
+        num_actions: Action dimensions or branches `K`.
+        dist_size: Width `P` of its distribution's inputs.
+        has_values: Whether it has a critic.
+        branches: Where the choices of each branch begin in a mask, int64 `[K]`; None if actions are continuous.
+        names: Names of the `D` features.
+        action_names: Name of each action, `[K]`, such as `AAPL`; None where actions belong to no entities.
+    """
+
+    module: str
+    size: int
+    mask_size: int
+    state_size: int
+    num_actions: int
+    dist_size: int
+    has_values: bool
+    branches: NDArray[np.int64] | None
+    names: tuple[str, ...]
+    action_names: tuple[str, ...] | None
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are branches of choices."""
+        return self.branches is not None
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as requests know it.
+
+    Attributes:
+        name: Its name.
+        module: The module that it belongs to.
+        role: What the module takes or gives it as.
+        datatype: As the Open Inference Protocol calls it.
+        width: Size of its second axis; None if it has one axis only.
+        optional: Whether an input may be left out, or an output comes on request only.
+    """
+
+    name: str
+    module: str
+    role: str
+    datatype: Datatype
+    width: int | None
+    optional: bool
+
+    @property
+    def shape(self) -> list[int]:
+        """Its shape, -1 where it varies."""
+        return [-1] if self.width is None else [-1, self.width]
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """What a bundle takes and gives.
+
+    Attributes:
+        modules: Signatures by module.
+        agents: The module of each agent.
+        common: The module that plays any agent, whatever its name: there is one if just one module plays whole groups.
+        inputs: Input tensors by name; those of several modules bear their module's id and a dot before the name.
+        outputs: Output tensors by name.
+    """
+
+    modules: Mapping[str, ModuleSignature]
+    agents: Mapping[str, str]
+    common: str | None
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+
+
+_known: WeakKeyDictionary[BundlePolicy, Signature] = WeakKeyDictionary()
+
+
+def signature_of(policy: BundlePolicy) -> Signature:
+    """The signature of a loaded bundle, made at the first call and remembered as long as the bundle."""
+    signature = _known.get(policy)
+    if signature is None:
+        signature = _known[policy] = _signature(policy)
+    return signature
+
+
+def _signature(policy: BundlePolicy) -> Signature:
+    modules = {module: _module(policy, module) for module in policy.modules}
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        prefix = f"{name}." if len(modules) > 1 else ""
+        for tensors, found in ((inputs, _inputs(module)), (outputs, _outputs(module))):
+            for role, datatype, width, optional in found:
+                tensors[prefix + role] = Tensor(prefix + role, name, role, datatype, width, optional)
+    agents = {
+        agent: module
+        for group in policy.manifest.groups.values()
+        for agent, module in zip(group.agent_ids, group.modules, strict=True)
+    }
+    whole = {module for module, parts in policy.modules.items() for part in parts if part.agents is None}
+    return Signature(
+        MappingProxyType(modules),
+        MappingProxyType(agents),
+        whole.pop() if len(whole) == 1 else None,
+        MappingProxyType(inputs),
+        MappingProxyType(outputs),
+    )
+
+
+def _module(policy: BundlePolicy, module: str) -> ModuleSignature:
+    group = policy.spaces_of(module)
+    branches = None
+    if isinstance(group.action_space, MultiDiscrete):
+        branches = np.concatenate([[0], np.cumsum(group.action_space.nvec[:-1])]).astype(np.int64)
+    each = group.layout.actions_per_entity
+    names = None
+    if each == 1:
+        names = group.layout.entities
+    elif each > 1:
+        names = tuple(f"{entity}.{index}" for entity in group.layout.entities for index in range(each))
+    return ModuleSignature(
+        module=module,
+        size=group.layout.size,
+        mask_size=group.mask_size,
+        state_size=policy.state_sizes.get(module, 0),
+        num_actions=group.num_actions,
+        dist_size=group.mask_size if branches is not None else 2 * group.num_actions,
+        has_values=policy.has_values(module),
+        branches=branches,
+        names=group.layout.names,
+        action_names=names,
+    )
+
+
+def _inputs(module: ModuleSignature) -> list[_Spec]:
+    found: list[_Spec] = [
+        ("observations", "FP32", module.size, False),
+        ("action_mask", "BOOL", module.mask_size, True),
+    ]
+    if module.state_size:
+        found.append(("state", "FP32", module.state_size, True))
+    return found
+
+
+def _outputs(module: ModuleSignature) -> list[_Spec]:
+    found: list[_Spec] = [
+        ("actions", "INT64" if module.discrete else "FP32", module.num_actions, False),
+        ("log_probs", "FP32", None, False),
+    ]
+    if module.has_values:
+        found.append(("values", "FP32", None, False))
+    if module.state_size:
+        found.append(("state", "FP32", module.state_size, False))
+    found.append(("action_dist_inputs", "FP32", module.dist_size, True))
+    return found

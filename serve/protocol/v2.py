@@ -1,0 +1,372 @@
+"""The Open Inference Protocol V2, as Triton, KServe and MLServer speak it, for policies.
+
+One module: inputs `observations` FP32 [N, D], and if wanted `action_mask` BOOL [N, M] and `state` FP32 [N, H]; outputs
+`actions` FP32 or INT64 [N, K], `log_probs` and `values` FP32 [N], `state`, and `action_dist_inputs` if asked for. Of
+several modules the same, with `MODULE.` before the names; any of them may be asked alone. `parameters`: `deterministic`
+(true), `seed`, `session`. https://github.com/kserve/open-inference-protocol
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from numpy.typing import NDArray
+
+from policies.bundle import Inference
+from serve.engine import ModuleRows
+from serve.errors import BadRequest
+from serve.models import ServedModel, ServedVersion
+from serve.protocol import binary
+from serve.protocol.checks import (
+    allowed_range,
+    as_float32,
+    booleans,
+    flag,
+    in_bounds,
+    json_object,
+    known,
+    listed,
+    numbers,
+    out_of_bounds,
+    seed_of,
+    session_of,
+    shown,
+    stuck_row,
+    unpacked,
+)
+from serve.protocol.memory import States, recall, remember
+from serve.protocol.signature import Limits, Signature, Tensor, signature_of
+
+PLATFORM = "onnxruntime_onnx"
+EXTENSIONS = ("binary_tensor_data",)
+
+_REQUEST = ("id", "parameters", "inputs", "outputs", "model_name")
+_INPUT = ("name", "shape", "datatype", "parameters", "data")
+_OUTPUT = ("name", "parameters")
+_PARAMETERS = ("deterministic", "seed", "session", binary.ALL_WANTED)
+_JSON = (b"content-type", b"application/json")
+_BINARY = (b"content-type", b"application/octet-stream")
+_LENGTH = binary.LENGTH_HEADER.encode()
+_NONE: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A request that is JSON, but not yet held against a version.
+
+    Attributes:
+        plain: The JSON object.
+        tail: The bytes behind it.
+        parameters: Its parameters.
+        session: Its session, if it has one.
+    """
+
+    plain: dict[str, Any]
+    tail: memoryview
+    parameters: dict[str, Any]
+    session: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A request that fits its version.
+
+    Attributes:
+        id: The client's name for it; None if it has none.
+        rows: What is asked, by module.
+        deterministic: Take the most likely actions instead of sampling.
+        seed: Seed of the samples; None: any.
+        session: Session whose recurrent state goes on; None: none.
+        outputs: Which outputs are wanted, and whether as binary data.
+        recurrent: Whether a module that is asked has a recurrent state.
+        signature: What the version takes and gives.
+        remembered: What the session remembered, if that has been asked.
+    """
+
+    id: str | None
+    rows: dict[str, ModuleRows]
+    deterministic: bool
+    seed: int | None
+    session: str | None
+    outputs: list[tuple[Tensor, bool]]
+    recurrent: bool
+    signature: Signature
+    remembered: States | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all modules together."""
+        return sum(len(each.observations) for each in self.rows.values())
+
+    def with_memory(self, states: States | None) -> InferRequest:
+        """The request with the recurrent states that its session remembers."""
+        return replace(self, rows=recall(self.rows, self._keys(), states, self.signature), remembered=states)
+
+    def memory(self, answers: Mapping[str, Inference]) -> States:
+        """What its session is to remember."""
+        return remember(self._keys(), answers, self.remembered)
+
+    def _keys(self) -> dict[str, list[str]]:
+        return {module: list(map(str, range(len(each.observations)))) for module, each in self.rows.items()}
+
+
+def load(body: bytes, headers: Mapping[str, str], limits: Limits) -> Loaded:
+    """Reads the JSON of a request.
+
+    Args:
+        body: The body.
+        headers: The headers, names in lower case.
+        limits: How much a request may hold.
+
+    Raises:
+        serve.errors.ServiceError: If the body is not what the protocol wants.
+    """
+    encoding = headers.get("content-encoding")
+    if encoding is not None:
+        body = unpacked(body, encoding, limits.max_body_bytes)
+    text, tail = binary.split(body, headers.get(binary.LENGTH_HEADER))
+    plain = json_object(text, "body")
+    known(plain, _REQUEST, "")
+    parameters = plain.get("parameters")
+    if parameters is None:
+        return Loaded(plain, tail, _NONE, None)
+    if type(parameters) is not dict:
+        raise BadRequest(f"parameters: got {shown(parameters)}, allowed is an object")
+    known(parameters, _PARAMETERS, "parameters.")
+    return Loaded(plain, tail, parameters, session_of(parameters.get("session"), "parameters.session"))
+
+
+def parse(loaded: Loaded, version: ServedVersion, limits: Limits) -> InferRequest:
+    """Holds a request against the version that is to answer it.
+
+    Args:
+        loaded: The request.
+        version: The version.
+        limits: How much a request may hold.
+
+    Raises:
+        serve.errors.BadRequest: If it does not fit; the sentence names the tensor.
+    """
+    signature = signature_of(version.policy)
+    plain, parameters = loaded.plain, loaded.parameters
+    name = plain.get("id")
+    if name is not None and (type(name) is not str or len(name) > 256):
+        raise BadRequest(f"id: got {shown(name)}, allowed is a string of at most 256 characters")
+    model = plain.get("model_name")  # KServe's client repeats it here
+    if model is not None and model != version.name:
+        raise BadRequest(f"model_name: got {shown(model)}, allowed is {shown(version.name)}, as in the path")
+    rows = _rows(plain.get("inputs"), loaded.tail, signature, limits)
+    wanted = parameters.get(binary.ALL_WANTED, False)
+    deterministic = parameters.get("deterministic", True)
+    return InferRequest(
+        id=name,
+        rows=rows,
+        deterministic=flag(deterministic, "parameters.deterministic"),
+        seed=seed_of(parameters.get("seed"), "parameters.seed"),
+        session=loaded.session,
+        outputs=_outputs(plain.get("outputs"), flag(wanted, f"parameters.{binary.ALL_WANTED}"), rows, signature),
+        recurrent=any(signature.modules[module].state_size for module in rows),
+        signature=signature,
+    )
+
+
+def render(
+    request: InferRequest, answers: Mapping[str, Inference], version: ServedVersion
+) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The body of a response, and its headers.
+
+    Args:
+        request: What was asked.
+        answers: The answers, by module.
+        version: The version that gave them.
+    """
+    outputs: list[dict[str, Any]] = []
+    tails: list[bytes] = []
+    for tensor, as_binary in request.outputs:
+        array = _answer(tensor, answers[tensor.module])
+        output: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": array.shape}
+        if as_binary:
+            tails.append(binary.as_bytes(array, tensor.datatype))
+            output["parameters"] = {binary.SIZE: len(tails[-1])}
+        else:
+            output["data"] = array.ravel()
+        outputs.append(output)
+    plain = {"model_name": version.name, "model_version": version.version, "outputs": outputs}
+    if request.id is not None:
+        plain["id"] = request.id
+    text = orjson.dumps(plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not tails:
+        return text, [_JSON]
+    return b"".join((text, *tails)), [_BINARY, (_LENGTH, b"%d" % len(text))]
+
+
+def server_metadata(name: str, version: str) -> dict[str, Any]:
+    """What `GET /v2` answers."""
+    return {"name": name, "version": version, "extensions": list(EXTENSIONS)}
+
+
+def model_metadata(model: ServedModel, version: ServedVersion) -> dict[str, Any]:
+    """What `GET /v2/models/{model}` and `…/versions/{version}` answer.
+
+    Args:
+        model: The model.
+        version: The version whose tensors are described.
+    """
+    signature = signature_of(version.policy)
+    return {
+        "name": model.name,
+        "versions": sorted(model.versions, key=lambda number: (len(number), number)),
+        "platform": PLATFORM,
+        "inputs": [_described(tensor) for tensor in signature.inputs.values()],
+        "outputs": [_described(tensor) for tensor in signature.outputs.values()],
+    }
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+
+
+def _answer(tensor: Tensor, answer: Inference) -> NDArray[Any]:
+    """The array that an output is."""
+    name = "dist_inputs" if tensor.role == "action_dist_inputs" else tensor.role
+    array: NDArray[Any] = getattr(answer, name)
+    return array
+
+
+def _rows(inputs: Any, tail: memoryview, signature: Signature, limits: Limits) -> dict[str, ModuleRows]:
+    """What is asked, by module."""
+    if type(inputs) is not list or not inputs:
+        raise BadRequest(f"inputs: got {shown(inputs)}, allowed is a list of one tensor or more")
+    if len(inputs) > len(signature.inputs):
+        raise BadRequest(f"inputs: got {len(inputs)} tensors, allowed are {listed(signature.inputs)}, each once")
+    left = binary.Tail(tail)
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    total = 0
+    for index, given in enumerate(inputs):
+        tensor, shape = _declared(given, index, signature)
+        roles = found.setdefault(tensor.module, {})
+        if tensor.role in roles:
+            raise BadRequest(f"{tensor.name}: is given twice, allowed is once")
+        if tensor.role == "observations":
+            total += shape[0]
+            if not 0 < total <= limits.max_rows or not shape[0]:
+                raise BadRequest(f"{tensor.name}.shape: got {shape[0]} rows, allowed are 1 to {limits.max_rows} in all")
+        elif shape[0] > limits.max_rows:
+            raise BadRequest(f"{tensor.name}.shape: got {shape[0]} rows, allowed are at most {limits.max_rows}")
+        roles[tensor.role] = _tensor(given, tensor, shape, left)
+    left.finish()
+    rows = {}
+    for module, roles in found.items():
+        observations = roles.get("observations")
+        prefix = f"{module}." if len(signature.modules) > 1 else ""
+        if observations is None:
+            raise BadRequest(f"{prefix}observations: is missing, but {prefix}{next(iter(roles))} is given")
+        for role, array in roles.items():
+            if len(array) != len(observations):
+                raise BadRequest(
+                    f"{prefix}{role}.shape: got {len(array)} rows, allowed are {len(observations)}, as of "
+                    f"{prefix}observations"
+                )
+        masks = roles.get("action_mask")
+        if masks is not None and (stuck := stuck_row(masks, signature.modules[module])):
+            raise BadRequest(
+                f"{prefix}action_mask[{stuck[0]}]: allows nothing in branch {stuck[1]}, allowed is one true or more in "
+                "each branch"
+            )
+        rows[module] = ModuleRows(observations, masks, roles.get("state"))
+    return rows
+
+
+def _declared(given: Any, index: int, signature: Signature) -> tuple[Tensor, tuple[int, int]]:
+    """Which tensor an input is, and its shape, if name, datatype and shape are right."""
+    if type(given) is not dict:
+        raise BadRequest(f"inputs[{index}]: got {shown(given)}, allowed is an object")
+    name = given.get("name")
+    tensor = signature.inputs.get(name) if type(name) is str else None
+    if tensor is None:
+        raise BadRequest(f"inputs[{index}].name: got {shown(name)}, allowed are {listed(signature.inputs)}")
+    known(given, _INPUT, f"{name}.")
+    if given.get("datatype") != tensor.datatype:
+        raise BadRequest(f"{name}.datatype: got {shown(given.get('datatype'))}, allowed is {tensor.datatype}")
+    shape = given.get("shape")
+    if (
+        type(shape) is not list
+        or len(shape) != 2
+        or type(shape[0]) is not int
+        or shape[0] < 0
+        or type(shape[1]) is not int
+        or shape[1] != tensor.width
+    ):
+        text = orjson.dumps(shape).decode()
+        raise BadRequest(
+            f"{name}.shape: got {text if len(text) < 60 else shown(shape)}, allowed is [N, {tensor.width}]"
+        )
+    return tensor, (shape[0], shape[1])
+
+
+def _tensor(given: dict[str, Any], tensor: Tensor, shape: tuple[int, int], left: binary.Tail) -> NDArray[Any]:
+    """The content of an input."""
+    name = tensor.name
+    parameters = given.get("parameters")
+    if parameters:
+        if type(parameters) is not dict:
+            raise BadRequest(f"{name}.parameters: got {shown(parameters)}, allowed is an object")
+        known(parameters, (binary.SIZE,), f"{name}.parameters.")
+        if "data" in given:
+            raise BadRequest(f"{name}.data: is given beside {binary.SIZE}, allowed is one of them")
+        array = left.take(parameters.get(binary.SIZE), tensor.datatype, shape, name)
+    else:
+        if "data" not in given:
+            raise BadRequest(f"{name}.data: is missing, allowed are {shape[0] * shape[1]} values, or {binary.SIZE}")
+        array = (booleans if tensor.datatype == "BOOL" else numbers)(given["data"], f"{name}.data")
+        if array.shape != shape:
+            if array.size != shape[0] * shape[1] or array.ndim != 1:
+                raise BadRequest(
+                    f"{name}.data: got shape {list(array.shape)}, allowed is {list(shape)}, or its "
+                    f"{shape[0] * shape[1]} values in one list"
+                )
+            array = array.reshape(shape)
+    if tensor.datatype == "BOOL":
+        return array
+    if not in_bounds(array):
+        row, column, value = out_of_bounds(array)
+        raise BadRequest(f"{name}.data[{row}][{column}]: got {value}, {allowed_range()}")
+    return as_float32(array)
+
+
+def _outputs(
+    outputs: Any, all_binary: bool, rows: Mapping[str, ModuleRows], signature: Signature
+) -> list[tuple[Tensor, bool]]:
+    """Which outputs are wanted, and whether as binary data."""
+    if outputs is None or outputs == []:
+        return [
+            (tensor, all_binary)
+            for tensor in signature.outputs.values()
+            if not tensor.optional and tensor.module in rows
+        ]
+    if type(outputs) is not list:
+        raise BadRequest(f"outputs: got {shown(outputs)}, allowed is a list")
+    wanted: list[tuple[Tensor, bool]] = []
+    seen: set[str] = set()
+    for index, given in enumerate(outputs):
+        if type(given) is not dict:
+            raise BadRequest(f"outputs[{index}]: got {shown(given)}, allowed is an object")
+        known(given, _OUTPUT, f"outputs[{index}].")
+        name = given.get("name")
+        tensor = signature.outputs.get(name) if type(name) is str else None
+        if tensor is None or tensor.module not in rows:
+            allowed = [each.name for each in signature.outputs.values() if each.module in rows]
+            raise BadRequest(f"outputs[{index}].name: got {shown(name)}, allowed are {listed(allowed)}")
+        if tensor.name in seen:
+            raise BadRequest(f"outputs[{index}].name: {tensor.name} is asked for twice, allowed is once")
+        seen.add(tensor.name)
+        parameters = given.get("parameters") or _NONE
+        what = f"outputs[{index}].parameters"
+        if type(parameters) is not dict:
+            raise BadRequest(f"{what}: got {shown(parameters)}, allowed is an object")
+        known(parameters, (binary.WANTED,), f"{what}.")
+        wanted.append((tensor, flag(parameters.get(binary.WANTED, all_binary), f"{what}.{binary.WANTED}")))
+    return wanted

@@ -1,0 +1,221 @@
+"""What the service knows and does, without HTTP around it and without Ray beneath it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies.bundle import Inference
+from serve.access_log import AccessLog
+from serve.admission import Admission
+from serve.engine import Engine
+from serve.explain import explain
+from serve.guard import Guard
+from serve.metrics import Metrics, Snapshot
+from serve.models import Choice, Models, ServedVersion, VersionNotFound
+from serve.protocol import act, v2
+from serve.protocol.memory import States
+from serve.sessions import LocalSessions, Session, Sessions, SessionStore
+from serve.settings import ServeSettings
+from serve.shadow import Shadow
+
+Pin = Callable[[str, str], Awaitable[Models | None]]
+"""Asks for a version that is not loaded, by model and number or alias; None if there is no such one."""
+
+Scrape = Callable[[], Awaitable[Snapshot]]
+"""Fetches what all replicas have counted together."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer.
+
+    Attributes:
+        body: Body of the response.
+        headers: Headers of the response; the front adds length and id.
+        version: Number of the version that answered.
+        rows: Rows of observations answered.
+    """
+
+    body: bytes
+    headers: list[tuple[bytes, bytes]]
+    version: str
+    rows: int
+
+
+class PolicyService:
+    """Answers requests from the models of one snapshot, which `models` may replace at any moment.
+
+    Args:
+        settings: The service's settings.
+        models: What is served at first.
+        guard: Who may ask; everybody if None.
+        metrics: Where figures are counted.
+        access_log: Where requests are taken down.
+        sessions: Where recurrent sessions are kept; in this process if None.
+        pin: Loads versions that are asked for by number and not loaded; None: there are no others.
+        scrape: Fetches all replicas' figures; this process's only, if None.
+
+    Attributes:
+        models: The present snapshot. A request reads it once.
+        admission: How many requests are worked on; the front sets it.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        models: Models | None = None,
+        *,
+        guard: Guard | None = None,
+        metrics: Metrics | None = None,
+        access_log: AccessLog | None = None,
+        sessions: Sessions | None = None,
+        pin: Pin | None = None,
+        scrape: Scrape | None = None,
+    ) -> None:
+        self.settings = settings
+        self.models = models or Models()
+        self.guard = guard or Guard(None)
+        self.metrics = metrics or Metrics()
+        self.access_log = access_log or AccessLog(None)
+        self.sessions = sessions or LocalSessions(SessionStore(settings.session_ttl_s, settings.max_sessions))
+        self.engine = Engine(big_rows=settings.big_rows, threads=settings.threads, on_batch=self._count_batch)
+        self.admission: Admission | None = None
+        self._shadow = Shadow(self.engine, self.metrics)
+        self._pin = pin
+        self._scrape = scrape
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a model to ask. Loaded ones are warm: they have played their golden observations."""
+        return len(self.models) > 0
+
+    async def choose(self, name: str, which: str | None = None, key: str | None = None) -> Choice:
+        """The version that answers; one that is not loaded yet is fetched if the registry has it.
+
+        Args:
+            name: Name of the model.
+            which: Number or alias that the request pins, if any.
+            key: Session of the request, if any.
+
+        Raises:
+            NotFound: If there is no such model or version.
+        """
+        try:
+            return self.models.choose(name, which, key)
+        except VersionNotFound:
+            if self._pin is None or which is None:
+                raise
+            models = await self._pin(name, which)
+            if models is None:
+                raise
+            return models.choose(name, which, key)
+
+    async def handle_infer(self, name: str, which: str | None, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Answers an `infer` request of the Open Inference Protocol.
+
+        Args:
+            name: Name of the model.
+            which: Number or alias of the version, if the path has one.
+            headers: Headers of the request, names in lower case.
+            body: Its body.
+
+        Raises:
+            ServiceError: If the request is not one that can be answered.
+        """
+        loaded = v2.load(body, headers, self.settings)
+        choice, session = await self._chosen(name, which, loaded.session)
+        request = v2.parse(loaded, choice.version, self.settings)
+        if session is not None:
+            request = request.with_memory(session.states)
+        answers = await self._answer(choice, request)
+        if request.session is not None and request.recurrent:
+            await self._remember(choice.version, request.session, request.memory(answers))
+        content, sent = v2.render(request, answers, choice.version)
+        return Reply(content, sent, choice.version.version, request.num_rows)
+
+    async def handle_act(self, name: str, headers: Mapping[str, str], body: bytes, request_id: str) -> Reply:
+        """Answers an `act` request: named observations, agents, explanations.
+
+        Args:
+            name: Name of the model.
+            headers: Headers of the request, names in lower case.
+            body: Its body.
+            request_id: Id of the request, which the answer repeats.
+
+        Raises:
+            ServiceError: If the request is not one that can be answered.
+        """
+        loaded = act.load(body, headers, self.settings)
+        choice, session = await self._chosen(name, loaded.version, loaded.session)
+        request = act.parse(loaded, choice.version, self.settings)
+        if session is not None:
+            request = request.with_memory(session.states)
+        answers = await self._answer(choice, request)
+        if request.session is not None and request.recurrent:
+            await self._remember(choice.version, request.session, request.memory(answers))
+        explanations = None
+        if request.explain:
+            work = explain(request, answers, choice.version)
+            explanations = await asyncio.get_running_loop().run_in_executor(self.engine.pool, work)
+        content, sent = act.render(request, answers, choice.version, request_id, explanations)
+        return Reply(content, sent, choice.version.version, request.num_rows)
+
+    async def _chosen(self, name: str, which: str | None, session: str | None) -> tuple[Choice, Session | None]:
+        """The version that answers, and what the request's session remembers.
+
+        A session goes on with the version that it began with, as long as that one is loaded: another network could
+        not read its state. After that it begins anew, with no memory.
+        """
+        choice = await self.choose(name, which, session)
+        if session is None or not choice.version.policy.state_sizes:
+            return choice, None
+        found = await self.sessions.get(f"{name}/{session}")
+        if found is None or found.version == choice.version.version:
+            return choice, found
+        earlier = self.models.model(name).versions.get(found.version)
+        if which is None and earlier is not None and earlier.policy.state_sizes:
+            return Choice(earlier), found
+        return choice, None
+
+    async def _remember(self, version: ServedVersion, session: str, states: States) -> None:
+        await self.sessions.put(f"{version.name}/{session}", Session(version.version, states))
+
+    async def _answer(self, choice: Choice, request: v2.InferRequest | act.ActRequest) -> dict[str, Inference]:
+        """Runs the chosen version, and afterwards the shadow."""
+        rng = None
+        if not request.deterministic and request.seed is not None:
+            rng = np.random.default_rng(request.seed)
+        version = choice.version
+        answers = await self.engine.answer(version, request.rows, deterministic=request.deterministic, rng=rng)
+        if choice.canary:
+            self.metrics.count("entrepot_canary_requests", version.name, version.version)
+        if choice.shadow is not None and request.deterministic:
+            self._shadow.compare(version, choice.shadow, request.rows, answers)
+        return answers
+
+    def _count_batch(self, version: ServedVersion, rows: int, requests: int) -> None:
+        self.metrics.observe_batch(version.name, version.version, rows, requests)
+
+    async def snapshot(self) -> Snapshot:
+        """What has been counted, by all replicas if there are several."""
+        return self.own_snapshot() if self._scrape is None else await self._scrape()
+
+    def own_snapshot(self) -> Snapshot:
+        """What this process has counted."""
+        if self.admission is not None:
+            self.metrics.in_flight = self.admission.in_flight
+            self.metrics.queued = self.admission.queued
+        self.metrics.clear("entrepot_served")
+        for model in self.models:
+            for reference, number in model.references():
+                self.metrics.set("entrepot_served", model.name, number, reference, value=1.0)
+        return self.metrics.snapshot()
+
+    def close(self) -> None:
+        """Ends threads and writes what is left to write."""
+        self.engine.close()
+        self.access_log.close()

@@ -1,0 +1,130 @@
+"""What is served is what was trained: torch, ONNX and HTTP act alike, for every algorithm and domain there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from algorithms.export import export_bundle
+from algorithms.policy import ModulePolicy
+from envs.base import Observation
+from envs.registry import domain_names, get_domain
+from envs.sampling import random_actions
+from policies.network import Rows
+from rllib_configs.build import build_algorithm_config
+from rllib_configs.overrides import load
+from rllib_configs.schema import ExperimentConfig
+
+ALGORITHMS = get_args(ExperimentConfig.model_fields["algorithm"].annotation)
+WORLDS, STEPS = 3, 3
+
+
+def seen_in(env: Any) -> Observation:
+    """What the agents see after a few random steps."""
+    rng = np.random.default_rng(0)
+    observation = env.reset(0)
+    for _ in range(STEPS):
+        observation = env.step(random_actions(env.groups, observation, rng)).observation
+    return observation
+
+
+def trained(config: ExperimentConfig) -> tuple[dict[str, Any], Any]:
+    """The networks that an algorithm trains, with weights and statistics far from where they begin."""
+    algorithm = build_algorithm_config(config)
+    algorithm.validate()
+    torch.manual_seed(0)
+    modules = {name: spec.build() for name, spec in algorithm.rl_module_spec.rl_module_specs.items()}
+    with torch.no_grad():
+        for module in modules.values():
+            for weight in module.parameters():
+                weight.add_(0.2 * torch.randn_like(weight))
+    return modules, algorithm.policy_mapping()
+
+
+@pytest.mark.parametrize("policies", ["shared", "per_agent"])
+@pytest.mark.parametrize("action_mode", ["continuous", "discrete"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("domain", domain_names())
+def test_torch_onnx_and_http_act_alike(
+    domain: str, algorithm: str, action_mode: str, policies: str, serving: Any, as_version: Any, tmp_path: Path
+) -> None:
+    """For the same observations: distributions within 1e-5 and the same actions, or choices unless they are tied."""
+    config = load(domain, algorithm, overrides=[f"env.action_mode={action_mode}", f"policies={policies}"])
+    modules, mapping = trained(config)
+    env = get_domain(domain).env(config.env_config(), WORLDS)
+    observation = seen_in(env)
+    torch_policy = ModulePolicy(modules, mapping)
+    export_bundle(tmp_path / "b", modules, mapping, name=domain, domain=domain, env_config=config.env_config())
+    version = as_version(tmp_path / "b", domain)
+    rng = np.random.default_rng(0)
+    from_torch, _ = torch_policy.act(observation, None, deterministic=True, rng=rng)
+    from_onnx, _ = version.policy.act(observation, None, deterministic=True, rng=rng)
+    from_http, asked = ask(serving(version), domain, version, observation)
+    for module, rows in asked.items():
+        wanted = torch_policy.dist_inputs({module: rows})[module]
+        np.testing.assert_allclose(version.policy.dist_inputs({module: rows})[module], wanted, atol=1e-5, rtol=1e-5)
+    for name, group in env.groups.items():
+        alive = observation.alive[name]
+        tolerance = 0.0 if group.discrete else 1e-5
+        np.testing.assert_allclose(from_onnx[name][alive], from_torch[name][alive], atol=tolerance, rtol=0)
+        np.testing.assert_allclose(from_http[name][alive], from_torch[name][alive], atol=tolerance, rtol=0)
+
+
+def ask(
+    client: httpx.Client, model: str, version: Any, observation: Observation
+) -> tuple[dict[str, Any], dict[str, Rows]]:
+    """Actions over HTTP by group, from one `act` for all worlds; and the rows that each module read."""
+    body: dict[str, Any] = {"observations": [], "action_masks": []}
+    for world in range(WORLDS):
+        tables: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        for name, group in version.policy.groups.items():
+            for index, agent in enumerate(group.agent_ids):
+                if not observation.alive[name][world, index]:
+                    continue
+                row = observation.observations[name][world, index].tolist()
+                # Half of them by name.
+                tables[0][agent] = dict(zip(group.layout.names, row, strict=True)) if index % 2 else row
+                if name in observation.action_masks:
+                    tables[1][agent] = observation.action_masks[name][world, index].tolist()
+        body["observations"].append(tables[0])
+        body["action_masks"].append(tables[1])
+    reply = client.post(f"/v1/policies/{model}/act", json=body)
+    assert reply.status_code == 200, reply.text
+    actions: dict[str, Any] = {}
+    for name, group in version.policy.groups.items():
+        kind = np.int64 if group.discrete else np.float32
+        actions[name] = np.zeros((WORLDS, group.size, group.num_actions), kind)
+        for world, table in enumerate(reply.json()["actions"]):
+            for index, agent in enumerate(group.agent_ids):
+                if agent in table:
+                    given = table[agent]
+                    actions[name][world, index] = list(given.values()) if isinstance(given, dict) else given
+    rows = {module: version.policy._rows(observation, module) for module in version.policy.modules}
+    check_infer(client, model, version, rows)
+    return actions, rows
+
+
+def check_infer(client: httpx.Client, model: str, version: Any, rows: dict[str, Rows]) -> None:
+    """`infer` gives what the bundle itself gives for the same rows, to the bit."""
+    several = len(rows) > 1
+    inputs = []
+    for module, each in rows.items():
+        prefix = f"{module}." if several else ""
+        shape = list(each.observations.shape)
+        data = each.observations.ravel().tolist()
+        inputs.append({"name": f"{prefix}observations", "shape": shape, "datatype": "FP32", "data": data})
+        shape = list(each.masks.shape)
+        data = each.masks.ravel().tolist()
+        inputs.append({"name": f"{prefix}action_mask", "shape": shape, "datatype": "BOOL", "data": data})
+    reply = client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
+    assert reply.status_code == 200, reply.text
+    outputs = {output["name"]: output for output in reply.json()["outputs"]}
+    for module, each in rows.items():
+        wanted = version.policy.infer(module, each.observations, each.masks).actions
+        output = outputs[f"{module}.actions" if several else "actions"]
+        np.testing.assert_array_equal(np.array(output["data"], wanted.dtype).reshape(output["shape"]), wanted)

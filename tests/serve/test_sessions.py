@@ -1,0 +1,58 @@
+"""Sessions live as long as they are used, and there are never too many."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serve.sessions import Session, SessionStore
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """The time set."""
+        return self.now
+
+
+def session(value: float) -> Session:
+    return Session("1", {"shared": {"0": np.full(4, value, np.float32)}})
+
+
+def test_remembers_and_forgets() -> None:
+    """A session is over when nobody has used it for its time to live; each use begins that time anew."""
+    clock = Clock()
+    store = SessionStore(10.0, 100, clock=clock)
+    store.put("a", session(1))
+    clock.now = 9.0
+    assert store.get("a") is not None
+    clock.now = 18.0
+    assert store.get("a") is not None
+    clock.now = 28.5
+    assert store.get("a") is None
+    assert len(store) == 0
+
+
+def test_bounded() -> None:
+    """Beyond the limit those that were used least recently go."""
+    store = SessionStore(10.0, 3, clock=Clock())
+    for name in "abc":
+        store.put(name, session(1))
+    store.get("a")
+    store.put("d", session(1))
+    assert len(store) == 3
+    assert store.get("b") is None
+    assert store.get("a") is not None
+
+
+def test_put_replaces() -> None:
+    """What was put last is what is remembered."""
+    store = SessionStore(10.0, 3, clock=Clock())
+    store.put("a", session(1))
+    store.put("a", session(2))
+    found = store.get("a")
+    assert found is not None
+    assert found.states["shared"]["0"][0] == 2
+    assert len(store) == 1
