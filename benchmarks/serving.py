@@ -1,8 +1,10 @@
 """Policies over HTTP: our service against RLlib's example of one, on the same machine, in turns.
 
 Both serve the same kind of network (64 inputs, two layers of 256, 8 choices) from one replica. Ours checks a key,
-validates every request, counts it and writes an access log; the example does none of that. Each runs as a user would
-start it, so theirs goes through Serve's own proxy and ours through the HAProxy that Ray ships.
+validates every request, counts it and writes an access log; the example does none of that. Theirs goes through Serve's
+own proxy and ours through the HAProxy that Ray ships, each as it is started by default, but for one setting: by default
+a replica of Serve takes five requests at once, which makes the example ever slower as connections are added. Here it
+takes as many as come.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from envs.layout import ObservationLayout
 FEATURES, HIDDEN, CHOICES = 64, (256, 256), 8
 CONCURRENCY = (1, 16, 64)
 BATCH = 256
+MAX_ONGOING = 256
 OURS, EXAMPLE = "ours", "RLlib's example"
 LEAST, AIM = 8.0, 15.0
 DECISIONS = 100_000.0
@@ -58,7 +61,7 @@ def run(
         ports = free_ports()
         with (
             service("ours", folder, ports[0], replicas=replicas, log_dir=str(folder)),
-            service("RLlib", folder, ports[1]),
+            service("RLlib", folder, ports[1], max_ongoing_requests=MAX_ONGOING),
         ):
             ours, example, binary, batch = calls(folder, ports, key)
             for connections in CONCURRENCY:

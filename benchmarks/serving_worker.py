@@ -22,7 +22,7 @@ def ours(folder: Path, port: int, **settings: Any) -> None:
     serve(made, lambda running: print(f"{MARK}{{}}", flush=True))
 
 
-def rllib_example(folder: Path, port: int) -> None:
+def rllib_example(folder: Path, port: int, **options: Any) -> None:
     """RLlib's example of a deployment, written anew: one observation in, the likeliest action out.
 
     It is `rllib/examples/ray_serve` of Ray 2.60 in what it does and in its settings, on loopback.
@@ -36,7 +36,7 @@ def rllib_example(folder: Path, port: int) -> None:
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(Example.bind(str(folder / "module")), route_prefix="/act")
+    serve.run(Example.options(**options).bind(str(folder / "module")), route_prefix="/act")
     print(f"{MARK}{{}}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     serve.shutdown()
@@ -51,7 +51,7 @@ def main() -> None:
         ours(folder, port, **given)
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        rllib_example(folder, port)
+        rllib_example(folder, port, **given)
 
 
 if __name__ == "__main__":

@@ -105,9 +105,9 @@ class Front:
                     await admission.wait()
                     admitted = True
                 if kind is INFER:
-                    reply = await service.handle_infer(model, which, headers, body)
+                    reply = await service.handle_infer(model, which, headers, body, caller.name)
                 else:
-                    reply = await service.handle_act(model, headers, body, request_id)
+                    reply = await service.handle_act(model, headers, body, request_id, caller.name)
         except ServiceError as error:
             refusal = error
         except TimeoutError:
@@ -132,7 +132,7 @@ class Front:
         name, version, rows = (model, reply.version, reply.rows) if reply is not None else ("", "", 0)
         service.metrics.observe(name, version, kind, status, seconds, rows)
         if refusal is not None:
-            service.metrics.count("entrepot_refusals", reason_of(status))
+            service.metrics.count("entrepot_refusals", refusal.reason)
         service.access_log.record(
             request_id=request_id,
             method=scope["method"],
@@ -191,6 +191,7 @@ class Front:
                 raise Failed(f"request {request_id}: the service failed; its log says why") from None
         except ServiceError as refusal:
             error = refusal.message
+            service.metrics.count("entrepot_refusals", refusal.reason)
             if status == 0:
                 body = refusal.body()
                 sent = [*_headers_of(refusal), (b"content-length", b"%d" % len(body))]
@@ -258,14 +259,6 @@ def lean_route(path: str) -> tuple[str, str, str | None] | None:
     if len(parts) == 5 and parts[1] == "v1" and parts[2] == "policies" and parts[4] == ACT:
         return ACT, parts[3], None
     return None
-
-
-def reason_of(status: int) -> str:
-    """Why a request was refused, in a word, for the metrics."""
-    return _REASONS.get(status, "invalid")
-
-
-_REASONS = {401: "key", 403: "key", 404: "unknown", 408: "timeout", 429: "load", 500: "failure", 504: "timeout"}
 
 
 def _headers_of(refusal: ServiceError) -> list[tuple[bytes, bytes]]:

@@ -20,9 +20,11 @@ class ServiceError(Exception):
         status: Status code of the response.
         message: The sentence.
         headers: Headers of the response.
+        reason: Why, in a word, for the metrics.
     """
 
     status: ClassVar[int] = 500
+    reason: ClassVar[str] = "invalid"
 
     def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -44,6 +46,7 @@ class Unauthorized(ServiceError):
     """No key, or one that is not known."""
 
     status = 401
+    reason = "key"
 
     def __init__(self, message: str) -> None:
         super().__init__(message, {"www-authenticate": "Bearer"})
@@ -53,12 +56,14 @@ class Forbidden(ServiceError):
     """The key may not do this."""
 
     status = 403
+    reason = "key"
 
 
 class NotFound(ServiceError):
     """No such route, model or version."""
 
     status = 404
+    reason = "unknown"
 
 
 class MethodNotAllowed(ServiceError):
@@ -71,6 +76,7 @@ class RequestTimedOut(ServiceError):
     """The client took too long to send its request."""
 
     status = 408
+    reason = "timeout"
 
 
 class TooLarge(ServiceError):
@@ -86,7 +92,7 @@ class UnsupportedMediaType(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """The service, or the key, has enough to do.
+    """The service has enough to do.
 
     Args:
         message: One sentence.
@@ -94,25 +100,35 @@ class TooManyRequests(ServiceError):
     """
 
     status = 429
+    reason = "load"
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message, {"retry-after": str(max(1, ceil(retry_after)))})
         self.retry_after = retry_after
 
 
+class RateExceeded(TooManyRequests):
+    """The key has used up its rate, however little the service has to do."""
+
+    reason = "rate"
+
+
 class Failed(ServiceError):
     """The service is at fault."""
 
     status = 500
+    reason = "failure"
 
 
 class Unavailable(ServiceError):
     """Not yet ready, or no longer."""
 
     status = 503
+    reason = "not_ready"
 
 
 class TimedOut(ServiceError):
     """The service took too long to answer."""
 
     status = 504
+    reason = "timeout"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from serve.errors import Forbidden, TooManyRequests, Unauthorized
+from serve.errors import Forbidden, RateExceeded, Unauthorized
 from serve.keys import SCOPES, ApiKey, KeysError, KeysFile, Scope, digest
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Guard:
         Raises:
             Unauthorized: If there is no key, or not a good one.
             Forbidden: If the key is not for this scope or this model.
-            TooManyRequests: If the key has used up its rate.
+            RateExceeded: If the key has used up its rate.
         """
         if self._file is None:
             return ANYONE
@@ -137,7 +137,7 @@ class Guard:
             entry.at = now
             entry.tokens = tokens = min(tokens, entry.burst)
             if tokens < 1.0:
-                raise TooManyRequests(
+                raise RateExceeded(
                     f"rate: key {entry.caller.name!r} has used up its {entry.allowed:g} requests a second",
                     (1.0 - tokens) / entry.rate,
                 )

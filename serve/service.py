@@ -84,6 +84,7 @@ class PolicyService:
         self.sessions = sessions or LocalSessions(SessionStore(settings.session_ttl_s, settings.max_sessions))
         self.engine = Engine(big_rows=settings.big_rows, threads=settings.threads, on_batch=self._count_batch)
         self.admission: Admission | None = None
+        self._lost = 0
         self._shadow = Shadow(self.engine, self.metrics)
         self._pin = pin
         self._scrape = scrape
@@ -114,7 +115,9 @@ class PolicyService:
                 raise
             return models.choose(name, which, key)
 
-    async def handle_infer(self, name: str, which: str | None, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def handle_infer(
+        self, name: str, which: str | None, headers: Mapping[str, str], body: bytes, caller: str = ""
+    ) -> Reply:
         """Answers an `infer` request of the Open Inference Protocol.
 
         Args:
@@ -122,22 +125,25 @@ class PolicyService:
             which: Number or alias of the version, if the path has one.
             headers: Headers of the request, names in lower case.
             body: Its body.
+            caller: Name of the key; nobody goes on with another's session.
 
         Raises:
             ServiceError: If the request is not one that can be answered.
         """
         loaded = v2.load(body, headers, self.settings)
-        choice, session = await self._chosen(name, which, loaded.session)
+        choice, session = await self._chosen(name, which, loaded.session, caller)
         request = v2.parse(loaded, choice.version, self.settings)
         if session is not None:
             request = request.with_memory(session.states)
         answers = await self._answer(choice, request)
         if request.session is not None and request.recurrent:
-            await self._remember(choice.version, request.session, request.memory(answers))
+            await self._remember(choice.version, request.session, caller, request.memory(answers))
         content, sent = v2.render(request, answers, choice.version)
         return Reply(content, sent, choice.version.version, request.num_rows)
 
-    async def handle_act(self, name: str, headers: Mapping[str, str], body: bytes, request_id: str) -> Reply:
+    async def handle_act(
+        self, name: str, headers: Mapping[str, str], body: bytes, request_id: str, caller: str = ""
+    ) -> Reply:
         """Answers an `act` request: named observations, agents, explanations.
 
         Args:
@@ -145,18 +151,19 @@ class PolicyService:
             headers: Headers of the request, names in lower case.
             body: Its body.
             request_id: Id of the request, which the answer repeats.
+            caller: Name of the key; nobody goes on with another's session.
 
         Raises:
             ServiceError: If the request is not one that can be answered.
         """
         loaded = act.load(body, headers, self.settings)
-        choice, session = await self._chosen(name, loaded.version, loaded.session)
+        choice, session = await self._chosen(name, loaded.version, loaded.session, caller)
         request = act.parse(loaded, choice.version, self.settings)
         if session is not None:
             request = request.with_memory(session.states)
         answers = await self._answer(choice, request)
         if request.session is not None and request.recurrent:
-            await self._remember(choice.version, request.session, request.memory(answers))
+            await self._remember(choice.version, request.session, caller, request.memory(answers))
         explanations = None
         if request.explain:
             work = explain(request, answers, choice.version)
@@ -164,7 +171,9 @@ class PolicyService:
         content, sent = act.render(request, answers, choice.version, request_id, explanations)
         return Reply(content, sent, choice.version.version, request.num_rows)
 
-    async def _chosen(self, name: str, which: str | None, session: str | None) -> tuple[Choice, Session | None]:
+    async def _chosen(
+        self, name: str, which: str | None, session: str | None, caller: str
+    ) -> tuple[Choice, Session | None]:
         """The version that answers, and what the request's session remembers.
 
         A session goes on with the version that it began with, as long as that one is loaded: another network could
@@ -173,7 +182,7 @@ class PolicyService:
         choice = await self.choose(name, which, session)
         if session is None or not choice.version.policy.state_sizes:
             return choice, None
-        found = await self.sessions.get(f"{name}/{session}")
+        found = await self.sessions.get(_session_key(caller, name, session))
         if found is None or found.version == choice.version.version:
             return choice, found
         earlier = self.models.model(name).versions.get(found.version)
@@ -181,8 +190,9 @@ class PolicyService:
             return Choice(earlier), found
         return choice, None
 
-    async def _remember(self, version: ServedVersion, session: str, states: States) -> None:
-        await self.sessions.put(f"{version.name}/{session}", Session(version.version, states))
+    async def _remember(self, version: ServedVersion, session: str, caller: str, states: States) -> None:
+        key = _session_key(caller, version.name, session)
+        await self.sessions.put(key, Session(version.version, states))
 
     async def _answer(self, choice: Choice, request: v2.InferRequest | act.ActRequest) -> dict[str, Inference]:
         """Runs the chosen version, and afterwards the shadow."""
@@ -209,6 +219,8 @@ class PolicyService:
         if self.admission is not None:
             self.metrics.in_flight = self.admission.in_flight
             self.metrics.queued = self.admission.queued
+        self.metrics.count("entrepot_access_log_lost", by=self.access_log.lost - self._lost)
+        self._lost = self.access_log.lost
         self.metrics.clear("entrepot_served")
         for model in self.models:
             for reference, number in model.references():
@@ -219,3 +231,8 @@ class PolicyService:
         """Ends threads and writes what is left to write."""
         self.engine.close()
         self.access_log.close()
+
+
+def _session_key(caller: str, model: str, session: str) -> str:
+    """What a session is remembered by: ids are each caller's own."""
+    return "\0".join((caller, model, session))

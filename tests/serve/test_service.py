@@ -64,6 +64,20 @@ def test_session_keeps_its_version(as_model: Callable[..., ServedModel], recurre
     assert outputs(anew)["state"] == outputs(first)["state"]
 
 
+def test_nobody_goes_on_with_anothers_session(
+    recurrent_version: ServedVersion, as_model: Callable[..., ServedModel]
+) -> None:
+    """The same session id from another key begins anew."""
+    service = PolicyService(ServeSettings(), Models({"recurrent": as_model(recurrent_version)}))
+
+    def ask(caller: str) -> object:
+        return outputs(asyncio.run(service.handle_infer("recurrent", None, {}, body(session="s"), caller)))["state"]
+
+    first, again, other = ask("ann"), ask("ann"), ask("bob")
+    assert again != first
+    assert other == first
+
+
 def test_pinned_session_gets_its_pin(as_model: Callable[..., ServedModel], recurrent_version: ServedVersion) -> None:
     """A pin counts more than the session's version."""
     two = replace(recurrent_version, version="2")
