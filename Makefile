@@ -40,6 +40,9 @@ train: $(VENV)/.run ## Train a team of traders through the curriculum (ten minut
 sweep: $(VENV)/.run ## Sweep hyperparameters of the trading team
 	$(BIN)/entrepot sweep trading --samples 8 $(ARGS)
 
+serve: $(VENV)/.run ## Serve the registered champion over HTTP, with a page to try it on
+	$(BIN)/entrepot serve $(ARGS)
+
 test: $(VENV)/.dev test-tools ## Run the tests
 	$(BIN)/pytest $(ARGS)
 
@@ -66,7 +69,7 @@ format: $(VENV)/.dev ## Rewrite the code in the house's style
 bench-peers: .venv-bench/.peers ## Install what the training benchmark compares with, in .venv-bench
 
 bench: $(VENV)/.run bench-peers test-tools ## Run the benchmarks of the README and write their results to benchmarks/results
-	for name in signal sampling training agreement team serving overload; do \
+	for name in signal sampling training agreement learning team serving overload; do \
 		$(BIN)/entrepot bench $$name --json benchmarks/results/$$name.json || exit 1; \
 	done
 

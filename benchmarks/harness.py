@@ -86,6 +86,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "agreement": Benchmark("PPO on the stock path and on ours learns to the same score", "benchmarks.agreement:run"),
     "serving": Benchmark("Policies over HTTP against RLlib's example of a deployment", "benchmarks.serving:run"),
     "overload": Benchmark("The service under five times the load it can take", "benchmarks.overload:run"),
+    "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }
 

@@ -19,13 +19,13 @@ from starlette.exceptions import HTTPException
 
 from serve import openapi
 from serve.description import described_model, summary, version_numbers
-from serve.errors import BadRequest, ServiceError, TooLarge
+from serve.errors import BadRequest, NotFound, ServiceError, TooLarge
 from serve.guard import ANYONE, Caller
 from serve.metrics import CONTENT_TYPE, render
 from serve.models import Models, ServedModel
 from serve.protocol import v2
 from serve.protocol.checks import flag, json_object, known
-from serve.service import PolicyService, Reply
+from serve.service import PolicyService
 
 NAME = "entrepot"
 PAGE = Path(__file__).parent / "page"
@@ -88,7 +88,7 @@ def make_api(service: PolicyService) -> FastAPI:
     )
     _add_failures(app)
     _add_policies(app, service)
-    _add_protocol(app, service)
+    _add_protocol(app)
     _add_models(app, service)
     _add_service(app, service)
     _add_pages(app)
@@ -139,24 +139,22 @@ def _add_policies(app: FastAPI, service: PolicyService) -> None:
         return Json(described_model(model, choice.version if choice else model.version))
 
     @app.post("/v1/policies/{name}/act", tags=_POLICIES, summary="Act", openapi_extra=openapi.act_extra())
-    async def act(name: str, request: Request) -> Response:
+    async def act(name: str) -> Response:
         """Actions for named observations, of one step of a team, of several, or for plain rows of one module.
 
         Any of the agents may be asked alone. Actions are what the environment's `step` takes. Recurrent state goes
         with the request (`state`) or stays here by `session`.
         """
-        headers = _lower(request)
-        body = await _body(request, service.settings.max_body_bytes)
-        return _replied(await service.handle_act(name, headers, body, getattr(request.state, "request_id", "-")))
+        raise _not_here()
 
 
-def _add_protocol(app: FastAPI, service: PolicyService) -> None:
+def _add_protocol(app: FastAPI) -> None:
     """`infer`."""
 
     @app.post("/v2/models/{name}/infer", tags=_OIP, summary="Infer", openapi_extra=openapi.infer_extra())
-    async def infer(name: str, request: Request) -> Response:
+    async def infer(name: str) -> Response:
         """Actions for tensors of observations; JSON, or binary tensor data behind the JSON."""
-        return await answer(name, None, request)
+        raise _not_here()
 
     @app.post(
         "/v2/models/{name}/versions/{version}/infer",
@@ -164,13 +162,9 @@ def _add_protocol(app: FastAPI, service: PolicyService) -> None:
         summary="Infer with a version",
         openapi_extra=openapi.infer_extra(),
     )
-    async def infer_version(name: str, version: str, request: Request) -> Response:
+    async def infer_version(name: str, version: str) -> Response:
         """The same, with the version pinned by number or alias."""
-        return await answer(name, version, request)
-
-    async def answer(name: str, version: str | None, request: Request) -> Response:
-        body = await _body(request, service.settings.max_body_bytes)
-        return _replied(await service.handle_infer(name, version, _lower(request), body))
+        raise _not_here()
 
 
 def _add_models(app: FastAPI, service: PolicyService) -> None:
@@ -284,8 +278,9 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
-def _lower(request: Request) -> dict[str, str]:
-    return dict(request.headers)
+def _not_here() -> NotFound:
+    """Why `infer` and `act` are not answered here: nothing gets past the front's line and its look at the key."""
+    return NotFound("path: infer and act are answered by the front alone, which this request has not come through")
 
 
 async def _body(request: Request, most: int) -> bytes:
@@ -298,12 +293,6 @@ async def _body(request: Request, most: int) -> bytes:
             raise TooLarge(f"body: got more than {most} bytes, which is the most allowed")
         parts.append(part)
     return b"".join(parts)
-
-
-def _replied(reply: Reply) -> Response:
-    response = Response(reply.body)
-    response.raw_headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-    return response
 
 
 def _release() -> str:

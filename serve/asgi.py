@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -21,6 +22,7 @@ from serve.body import Bodies, Message, Reader, Receive, Scope, Send
 from serve.errors import (
     Failed,
     MethodNotAllowed,
+    NotFound,
     RequestTimedOut,
     ServiceError,
     TimedOut,
@@ -34,7 +36,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 INFER, ACT = "infer", "act"
 JSON = (b"content-type", b"application/json")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_ROUTES = 4096
+_MAX_PATH = 512
+"""Paths that are remembered are no longer than this; whoever asks chooses them, before showing a key."""
 _MAX_ID = 128
 
 
@@ -92,7 +97,7 @@ class Front:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = self._id_of(headers)
         reader = Reader(receive)
-        caller, reply, refusal, body, admitted = ANYONE, None, None, b"", False
+        caller, reply, refusal, body, received, admitted = ANYONE, None, None, b"", 0, False
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"method: got {scope['method']}, allowed is POST", {"allow": "POST"})
@@ -118,6 +123,8 @@ class Front:
         finally:
             if admitted:
                 admission.leave()
+            received, body = len(body), b""
+            self._bodies.release(reader)
         if reply is not None:
             status, content, sent = 200, reply.body, reply.headers
         else:
@@ -139,11 +146,11 @@ class Front:
             path=scope["path"],
             status=status,
             seconds=seconds,
-            model=model,
+            model=name,
             version=version,
             key=caller.name,
             rows=rows,
-            received=len(body),
+            received=received,
             sent=len(content),
             error="" if refusal is None else refusal.message,
         )
@@ -175,6 +182,8 @@ class Front:
 
         try:
             try:
+                if _CONTROL.search(scope["path"]):  # a router may take "/metrics\n" for the path that it nearly is
+                    raise NotFound(f"path: got {scope['path'][:200]!r}, allowed are those of /docs")
                 needed = scope_of(scope["method"], scope["path"])
                 if needed is not None:
                     caller = service.guard.check(headers, needed, self._model_of(scope["path"]))
@@ -229,6 +238,8 @@ class Front:
     def _learn(self, path: str) -> tuple[str, str, str | None] | None:
         """Which lean route a path is, if any; remembered, as clients ask the same few."""
         route = lean_route(path)
+        if len(path) > _MAX_PATH:
+            return route
         if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()
         self._routes[path] = route
@@ -251,6 +262,8 @@ class Front:
 
 def lean_route(path: str) -> tuple[str, str, str | None] | None:
     """Route, model and pinned version of an `infer` or `act` path; None if it is another one."""
+    if _CONTROL.search(path):
+        return None
     parts = path.split("/")
     if len(parts) == 5 and parts[1] == "v2" and parts[2] == "models" and parts[4] == INFER:
         return INFER, parts[3], None

@@ -25,14 +25,16 @@ class Reader:
     Attributes:
         ended: Whether nothing more comes.
         gone: Whether that is because the client is gone.
+        held: What the body counts for, of all that is held [bytes]; `Bodies` sets it.
     """
 
-    __slots__ = ("_receive", "ended", "gone")
+    __slots__ = ("_receive", "ended", "gone", "held")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.ended = False
         self.gone = False
+        self.held = 0
 
     async def __call__(self) -> bytes:
         """The next part of the body."""
@@ -63,31 +65,38 @@ class Bodies:
         self._held = 0
 
     async def read(self, headers: dict[str, str], reader: Reader) -> bytes:
-        """The body, if it is not too large."""
+        """The body, if it is not too large; it counts as held until `release`, whatever comes of it."""
         length = self.length(headers)
-        held = 0 if length is not None and length <= SMALL else length or self._max_body
+        held = self._max_body if length is None else length if length > SMALL else 0
         if self._held + held > self._max_held and held:
             await self._admission.refuse()
-        self._held += held
-        try:
-            body = await reader()
-            if not reader.ended:
-                parts = [body]
-                size = len(body)
-                while not reader.ended:
-                    part = await reader()
-                    size += len(part)
-                    if size > self._max_body:
-                        raise TooLarge(f"body: got more than {self._max_body} bytes, which is the most allowed")
-                    parts.append(part)
-                body = b"".join(parts)
-        finally:
-            self._held -= held
+        self._hold(reader, held)
+        body = await reader()
+        if not reader.ended:
+            parts = [body]
+            size = len(body)
+            while not reader.ended:
+                part = await reader()
+                size += len(part)
+                if size > self._max_body:
+                    raise TooLarge(f"body: got more than {self._max_body} bytes, which is the most allowed")
+                parts.append(part)
+            body = b"".join(parts)
+        if length is None:  # its size was not said, and is known only now
+            self._hold(reader, len(body) if len(body) > SMALL else 0)
         if reader.gone:
             raise BadRequest("body: the connection was closed before its end")
         if len(body) > self._max_body:
             raise TooLarge(f"body: got {len(body)} bytes, allowed are {self._max_body}")
         return body
+
+    def release(self, reader: Reader) -> None:
+        """Says that the body is needed no longer."""
+        self._hold(reader, 0)
+
+    def _hold(self, reader: Reader, size: int) -> None:
+        self._held += size - reader.held
+        reader.held = size
 
     def length(self, headers: dict[str, str]) -> int | None:
         """What the body is said to measure [bytes], None if nothing is said."""

@@ -40,7 +40,7 @@ class _Model:
     references: list[Reference]
     current: str = ""
     loaded: dict[str, str] = field(default_factory=dict)  # hash by number
-    wanted: dict[str, float] = field(default_factory=dict)  # when each was last referred to
+    wanted: dict[str, float] = field(default_factory=dict)  # when each was last referred to, but for pins
     pinned: OrderedDict[str, None] = field(default_factory=OrderedDict)  # the least recently asked first
     refused: dict[str, float] = field(default_factory=dict)  # when to try again
 
@@ -128,15 +128,17 @@ class Catalog:
             return which in self.states[name].aliases if name in self.states else False
         if len(which) > 18 or str(int(which)) != which:
             return False
+        # What does not exist is not refused: it may be registered, and promoted, in a moment.
+        if which not in model.loaded and not self._exists(name, which):
+            return False
+        if not self._have(name, model, which, None):
+            return False
         model.pinned[which] = None
         model.pinned.move_to_end(which)
         while len(model.pinned) > self._settings.max_pinned:
             model.pinned.popitem(last=False)
         self._look(name)
-        if which in model.loaded:
-            return True
-        model.pinned.pop(which, None)
-        return False
+        return name in self.states and which in self.states[name].versions
 
     # -- one model -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class Catalog:
             raise CatalogError(self._trouble[f"{name} {number}"])
         if number in model.loaded:
             self._make_current(name, model, number)
-        self._keep(model, {model.current})
+        self._keep(name, model, {model.current})
         self._calm(name)
         return ModelState(name, "", model.current, dict(model.loaded))
 
@@ -186,14 +188,13 @@ class Catalog:
             *aliases.values(),
             *(each.which for each in model.references if each.which.isdecimal()),
         }
-        wanted |= set(model.pinned)
-        for number in sorted(wanted, key=lambda number: (number != current, number)):
+        for number in sorted(wanted | set(model.pinned), key=lambda number: (number != current, number)):
             self._have(name, model, number, None)
         if current in model.loaded:
             self._make_current(name, model, current)
         elif not model.current:
             raise CatalogError(trouble or self._trouble[f"{name} {current}"])
-        self._keep(model, wanted | {model.current})
+        self._keep(name, model, wanted | {model.current})
         if trouble:
             self._tell(name, f"{trouble}; version {model.current} goes on")
         else:
@@ -206,6 +207,17 @@ class Catalog:
         if first and not first.isdecimal():
             usable[first] = model.current  # the old one stays if the new one is refused
         return ModelState(name, first, model.current, dict(model.loaded), usable, canary, shadow)
+
+    def _exists(self, name: str, number: str) -> bool:
+        """Whether the registry has a version."""
+        from policies.registry import RegistryError
+
+        assert self._registry is not None
+        try:
+            self._registry.version(name, int(number))
+        except RegistryError:
+            return False
+        return True
 
     def _have(self, name: str, model: _Model, number: str, folder: Callable[[], Path] | None) -> bool:
         """Whether a version is loaded, which it is after this unless it is refused."""
@@ -243,14 +255,23 @@ class Catalog:
             log.info("%r is served in version %s%s", name, number, f" after {model.current}" if model.current else "")
             model.current = number
 
-    def _keep(self, model: _Model, wanted: set[str]) -> None:
-        """Forgets versions that nothing has referred to for a while; requests may still be on their way to them."""
+    def _keep(self, name: str, model: _Model, wanted: set[str]) -> None:
+        """Forgets versions that nothing has referred to for a while; requests may still be on their way to them.
+
+        Versions that only a pin kept go at once with the pin: else requests could have any number of them loaded.
+        """
         now = self._clock()
         for number in list(model.loaded):
             if number in wanted:
                 model.wanted[number] = now
-            elif now - model.wanted.setdefault(number, now) > self._settings.keep_seconds:
-                del model.loaded[number], model.wanted[number]
+            elif number not in model.pinned:
+                last = model.wanted.get(number)
+                if last is None or now - last > self._settings.keep_seconds:
+                    del model.loaded[number]
+                    model.wanted.pop(number, None)
+        for number in [number for number, again in model.refused.items() if number not in wanted and again <= now]:
+            del model.refused[number]
+            self._trouble.pop(f"{name} {number}", None)
 
     def _tell(self, key: str, trouble: str) -> None:
         """Logs trouble once, not at every look."""

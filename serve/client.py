@@ -114,7 +114,7 @@ class PolicyClient:
 
     def policies(self) -> list[dict[str, Any]]:
         """The models, with their versions."""
-        return self._do(wire.get("/v1/policies"))["policies"]
+        return self._do(wire.policies())
 
     def policy(self, model: str) -> dict[str, Any]:
         """A model: agents, features, actions, an example, figures."""
@@ -275,7 +275,7 @@ class AsyncPolicyClient:
 
     async def policies(self) -> list[dict[str, Any]]:
         """The models, with their versions."""
-        return (await self._do(wire.get("/v1/policies")))["policies"]
+        return await self._do(wire.policies())
 
     async def policy(self, model: str) -> dict[str, Any]:
         """A model: agents, features, actions, an example, figures."""

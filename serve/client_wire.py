@@ -218,6 +218,11 @@ def get(path: str) -> Call[Any]:
     return Call("GET", path, _json)
 
 
+def policies() -> Call[list[dict[str, Any]]]:
+    """A request for the list of policies."""
+    return Call("GET", "/v1/policies", _policies)
+
+
 def model_path(model: str, version: str | int | None = None) -> str:
     """Path of a model, or of one of its versions, in the Open Inference Protocol."""
     path = f"/v2/models/{quote(model, safe='')}"
@@ -303,14 +308,33 @@ def _json(response: httpx.Response) -> Any:
     try:
         return orjson.loads(response.content)
     except orjson.JSONDecodeError as error:
-        raise PolicyError(
-            "the answer is not JSON: is the address that of the service?",
-            status=response.status_code,
-            request_id=response.headers.get("x-request-id", ""),
-        ) from error
+        raise _strange(response, "not JSON") from error
+
+
+def _policies(response: httpx.Response) -> list[dict[str, Any]]:
+    answer = _json(response)
+    if type(answer) is not dict or type(listed := answer.get("policies")) is not list:
+        raise _strange(response, "not a list of policies")
+    return listed
+
+
+def _strange(response: httpx.Response, what: str) -> PolicyError:
+    """The exception for a response that is no refusal, and not what the service says either."""
+    return PolicyError(
+        f"the answer is {what}: is the address that of the service?",
+        status=response.status_code,
+        request_id=response.headers.get("x-request-id", ""),
+    )
 
 
 def _inferred(response: httpx.Response) -> Inferred:
+    try:
+        return _tensors(response)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _strange(response, "not one to `infer`") from error
+
+
+def _tensors(response: httpx.Response) -> Inferred:
     content, length = response.content, response.headers.get(HEADER_LENGTH)
     head = len(content) if length is None else int(length)
     answer = orjson.loads(content[:head])
@@ -333,4 +357,7 @@ def _inferred(response: httpx.Response) -> Inferred:
 
 def _acted(response: httpx.Response) -> Acted:
     answer = _json(response)
-    return Acted(**{name: answer.get(name) for name in Acted.__dataclass_fields__})
+    if not isinstance(answer, dict) or "actions" not in answer:
+        raise _strange(response, "not one to `act`")
+    fields: dict[str, Any] = {name: answer.get(name) for name in Acted.__dataclass_fields__}
+    return Acted(**fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -24,6 +25,8 @@ log = logging.getLogger("ray.serve")
 UNKNOWN_SECONDS = 5.0
 """How long it is remembered that a version does not exist, before the registry is asked again [s]."""
 _MOST_UNKNOWN = 10_000
+_LONGEST = 256
+"""Longest number or alias that there can be: MLflow allows 255 characters."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,11 @@ class Control:
         self._settings = settings
         self._metrics = Metrics()
         self._totals = Totals()
-        self._sessions = SessionStore(settings.session_ttl_s, settings.max_sessions)
+        self._sessions = SessionStore.of(settings)
         self._epoch = os.urandom(8).hex()
         self._number = 0
         self._stored: dict[str, Any] = {}
-        self._unknown: dict[tuple[str, str], float] = {}
+        self._unknown: OrderedDict[tuple[str, str], float] = OrderedDict()  # the first forgotten first
         self._one_at_a_time = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._catalog = await asyncio.to_thread(Catalog, settings, on_reload=self._reloaded)
@@ -87,28 +90,34 @@ class Control:
     async def pin(self, name: str, which: str) -> Published | None:
         """Loads a version that a request asks for; None if there is no such one."""
         key = (name, which)
-        if self._unknown.get(key, 0.0) > monotonic():
+        if name not in self._catalog.states or len(which) > _LONGEST or self._is_unknown(key):
             return None
         async with self._one_at_a_time:
-            state = self._catalog.states.get(name)
-            if state is not None and (which in state.versions or which in state.aliases):
+            state = self._catalog.states[name]
+            if which in state.versions or which in state.aliases:
                 return self._published
+            if self._is_unknown(key):  # those who asked before have found out
+                return None
             found = await asyncio.to_thread(self._catalog.pin, name, which)
             await self._renew()
-        if found:
-            return self._published
-        if len(self._unknown) >= _MOST_UNKNOWN:
-            self._unknown.clear()
-        self._unknown[key] = monotonic() + UNKNOWN_SECONDS
+            if found:
+                return self._published
+            self._unknown[key] = monotonic() + UNKNOWN_SECONDS
+            self._unknown.move_to_end(key)
+            if len(self._unknown) > _MOST_UNKNOWN:
+                self._unknown.popitem(last=False)
         return None
+
+    def _is_unknown(self, key: tuple[str, str]) -> bool:
+        return self._unknown.get(key, 0.0) > monotonic()
 
     async def get_session(self, key: str) -> Session | None:
         """What is remembered of a session."""
         return self._sessions.get(key)
 
-    async def put_session(self, key: str, session: Session) -> None:
-        """Remembers a session."""
-        self._sessions.put(key, session)
+    async def put_session(self, key: str, session: Session) -> bool:
+        """Remembers rows of a session; false if it would have too many."""
+        return self._sessions.put(key, session)
 
     async def report(self, source: str, snapshot: Snapshot) -> None:
         """Takes what a replica has counted."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 
 from serve.access_log import AccessLog
 from serve.asgi import App, make_app
 from serve.catalog import Files
 from serve.control import Published
+from serve.errors import Unavailable
 from serve.front import install
 from serve.guard import Guard
 from serve.keys import KeysFile
@@ -25,6 +30,8 @@ from serve.settings import ServeSettings
 log = logging.getLogger("ray.serve")
 
 WAIT_SECONDS = 20.0
+RETRY_SECONDS = 5.0
+"""When a bundle that could not be loaded here is tried again [s]."""
 REPORT_SECONDS = 1.0
 ACCESS_LOG = "access.jsonl"
 
@@ -75,18 +82,22 @@ class PolicyServer:
             try:
                 known = self._published
                 epoch, number = ("", 0) if known is None else (known.epoch, known.number)
-                published = await self._control.wait.remote(epoch, number, WAIT_SECONDS)
+                seconds = RETRY_SECONDS if self._loader.missing else WAIT_SECONDS
+                published = await self._control.wait.remote(epoch, number, seconds)
                 if published is not None:
                     await self._take(published)
+                elif known is not None and self._loader.missing:
+                    await self._take(known, again=True)
             except Exception as error:  # the control process is being started anew: what is served stays as it is
                 log.warning("control does not answer (%s); asking again", type(error).__name__)
                 await asyncio.sleep(1.0)
 
-    async def _take(self, published: Published) -> Models:
-        """Loads a snapshot and makes it the one that is served."""
+    async def _take(self, published: Published, *, again: bool = False) -> Models:
+        """Loads a snapshot and makes it the one that is served; `again` if some of it is missing still."""
         async with self._one_at_a_time:
             known = self._published
-            if known is not None and known.epoch == published.epoch and known.number >= published.number:
+            enough = published.number + 1 if again else published.number
+            if known is not None and known.epoch == published.epoch and known.number >= enough:
                 return self._service.models
             self._fetching = published
             models = await self._loader.models(published.number, published.states, self._service.models)
@@ -99,8 +110,9 @@ class PolicyServer:
         return files
 
     async def _pin(self, name: str, which: str) -> Models | None:
-        published = await self._control.pin.remote(name, which)
-        return None if published is None else await self._take(published)
+        with _asking():
+            published = await self._control.pin.remote(name, which)
+            return None if published is None else await self._take(published)
 
     async def _report(self) -> None:
         """Sends what has been counted."""
@@ -125,12 +137,29 @@ class _RemoteSessions:
 
     async def get(self, key: str) -> Session | None:
         """What is remembered, or None."""
-        session: Session | None = await self._control.get_session.remote(key)
-        return session
+        with _asking():
+            session: Session | None = await self._control.get_session.remote(key)
+            return session
 
-    async def put(self, key: str, session: Session) -> None:
-        """Remembers a session."""
-        await self._control.put_session.remote(key, session)
+    async def put(self, key: str, session: Session) -> bool:
+        """Remembers rows of a session; false if it would have too many."""
+        with _asking():
+            remembered: bool = await self._control.put_session.remote(key, session)
+            return remembered
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """What is asked of the control process for a request; it may be being started anew.
+
+    Raises:
+        Unavailable: If it does not answer.
+    """
+    try:
+        yield
+    except (RayError, RayServeException) as error:
+        log.warning("control does not answer a request (%s)", type(error).__name__)
+        raise Unavailable("control: does not answer, try again in a moment", {"retry-after": "1"}) from error
 
 
 POLICY_SERVER: Any = serve.deployment(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +43,11 @@ class ModuleRows:
 class _Call:
     """Rows that wait for their turn, and where the answer goes."""
 
-    __slots__ = ("future", "rng", "rows", "size")
+    __slots__ = ("future", "rows", "seed", "size")
 
-    def __init__(self, rows: ModuleRows, rng: np.random.Generator | None, future: asyncio.Future[Inference]) -> None:
+    def __init__(self, rows: ModuleRows, seed: int | None, future: asyncio.Future[Inference]) -> None:
         self.rows = rows
-        self.rng = rng
+        self.seed = seed
         self.size = len(rows.observations)
         self.future = future
 
@@ -81,7 +82,7 @@ class Engine:
         self._due = False
         self._arrived = 0
         self._lonely = True
-        self._rng = np.random.default_rng()
+        self._rng = np.random.default_rng()  # NumPy locks it for each draw: threads may share it
 
     async def answer(
         self,
@@ -89,7 +90,7 @@ class Engine:
         rows: Mapping[str, ModuleRows],
         *,
         deterministic: bool = True,
-        rng: np.random.Generator | None = None,
+        seed: int | None = None,
     ) -> dict[str, Inference]:
         """Answers what one request asks.
 
@@ -97,8 +98,8 @@ class Engine:
             version: The version that answers.
             rows: What is asked, by module; shapes must fit, which the protocol sees to.
             deterministic: Take the most likely actions instead of sampling.
-            rng: Source of the request's own randomness; its rows then share no call, so that the same seed gives the
-                same actions whoever else asks.
+            seed: Seed of the samples, if they are to be the same again. The rows then share no call, and each module
+                draws by itself, so that the same seed gives the same actions whoever else asks, and whatever else.
 
         Returns:
             The answers by module, in the order asked.
@@ -113,10 +114,10 @@ class Engine:
             loop.call_soon(self._run)
             if self._lonely and all(len(given.observations) <= self._big_rows for given in rows.values()):
                 return {
-                    module: self._at_once(version, module, given, deterministic, rng) for module, given in rows.items()
+                    module: self._at_once(version, module, given, deterministic, seed) for module, given in rows.items()
                 }
         futures = {
-            module: self._hand_in(loop, version, module, given, deterministic, rng) for module, given in rows.items()
+            module: self._hand_in(loop, version, module, given, deterministic, seed) for module, given in rows.items()
         }
         if len(futures) == 1:
             for module, future in futures.items():
@@ -134,11 +135,11 @@ class Engine:
         module: str,
         rows: ModuleRows,
         deterministic: bool,
-        rng: np.random.Generator | None,
+        seed: int | None,
     ) -> asyncio.Future[Inference]:
-        call = _Call(rows, rng, loop.create_future())
+        call = _Call(rows, seed, loop.create_future())
         key = (version, module, deterministic, rows.state is None)
-        if not deterministic and rng is not None:
+        if not deterministic and seed is not None:
             self._alone.append((key, call))
         else:
             calls = self._waiting.get(key)
@@ -154,10 +155,10 @@ class Engine:
         module: str,
         rows: ModuleRows,
         deterministic: bool,
-        rng: np.random.Generator | None,
+        seed: int | None,
     ) -> Inference:
         self._on_batch(version, len(rows.observations), 1)
-        return self._infer(version, module, rows, deterministic, rng)
+        return self._infer(version, module, rows, deterministic, seed)
 
     def _run(self) -> None:
         """Runs all that has been handed in since the last turn."""
@@ -207,7 +208,7 @@ class Engine:
         try:
             if len(calls) == 1:
                 call = calls[0]
-                return [self._infer(version, module, call.rows, deterministic, call.rng)]
+                return [self._infer(version, module, call.rows, deterministic, call.seed)]
             whole = self._infer(version, module, _joined([call.rows for call in calls]), deterministic, None)
         except Exception as error:
             if len(calls) == 1:
@@ -229,7 +230,7 @@ class Engine:
         module: str,
         rows: ModuleRows,
         deterministic: bool,
-        rng: np.random.Generator | None,
+        seed: int | None,
     ) -> Inference:
         recurrent: dict[str, Any] = {} if rows.state is None else {"state": rows.state}
         return version.policy.infer(
@@ -237,9 +238,14 @@ class Engine:
             rows.observations,
             rows.masks,
             deterministic=deterministic,
-            rng=None if deterministic else rng or self._rng,
+            rng=None if deterministic else self._rng if seed is None else _seeded(seed, module),
             **recurrent,
         )
+
+
+def _seeded(seed: int, module: str) -> np.random.Generator:
+    """A module's own source of randomness; modules run side by side, so none may draw from another's."""
+    return np.random.default_rng([seed, crc32(module.encode())])
 
 
 def _joined(rows: Sequence[ModuleRows]) -> ModuleRows:

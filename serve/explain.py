@@ -48,6 +48,24 @@ class _Module:
 _known: WeakKeyDictionary[BundlePolicy, dict[str, _Module]] = WeakKeyDictionary()
 
 
+def check_cost(request: ActRequest, version: ServedVersion) -> None:
+    """Refuses to explain too much; asked before the request is answered, so that nothing has come of it by then.
+
+    Args:
+        request: What is asked.
+        version: The version that is to answer.
+
+    Raises:
+        BadRequest: If it would take too many rows.
+    """
+    modules = signature_of(version.policy).modules
+    cost = sum(len(rows.observations) * modules[module].size for module, rows in request.rows.items())
+    if cost > MAX_QUESTIONS:
+        raise BadRequest(
+            f"explain: got {request.num_rows} rows, which take {cost} more to explain, allowed are {MAX_QUESTIONS}"
+        )
+
+
 def explain(
     request: ActRequest, answers: Mapping[str, Inference], version: ServedVersion
 ) -> Callable[[], Explanations]:
@@ -61,16 +79,8 @@ def explain(
     Returns:
         What does the work. A row's explanation is a list, the largest effect first, of `feature`, `value`, `baseline`,
         `effect` (the sum of the magnitudes of all actions' changes) and `actions` (the changes themselves).
-
-    Raises:
-        BadRequest: If it would take too many rows.
     """
     modules = signature_of(version.policy).modules
-    cost = sum(len(rows.observations) * modules[module].size for module, rows in request.rows.items())
-    if cost > MAX_QUESTIONS:
-        raise BadRequest(
-            f"explain: got {request.num_rows} rows, which take {cost} more to explain, allowed are {MAX_QUESTIONS}"
-        )
 
     def work() -> Explanations:
         return {

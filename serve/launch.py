@@ -142,6 +142,7 @@ def _start(settings: ServeSettings, stats: int, metrics: int) -> Running:
         runtime_env=_runtime_env(),
         _node_ip_address="127.0.0.1" if _loopback(settings.host) else None,
     )
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # of this process; the replicas' logs are complete
     quiet = LoggingConfig(enable_access_log=False, log_level="INFO")
     ray_serve.start(
         proxy_location=ProxyLocation.HeadOnly,

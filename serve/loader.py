@@ -19,17 +19,22 @@ class Loader:
 
     Args:
         fetch: Fetches a bundle's files by its hash.
+
+    Attributes:
+        missing: Why bundles of the last snapshot could not be loaded here, by hash.
     """
 
     def __init__(self, fetch: Callable[[str], Awaitable[Files]]) -> None:
         self._fetch = fetch
+        self.missing: dict[str, str] = {}
         self._policies: dict[str, BundlePolicy] = {}
         self._versions: dict[tuple[str, str, str, tuple[str, ...]], ServedVersion] = {}
 
     async def models(self, number: int, states: Iterable[ModelState], before: Models) -> Models:
         """A snapshot in which everything is loaded and has played its golden observations.
 
-        What cannot be loaded here is left out; a model whose current version cannot be keeps the one it had.
+        What cannot be loaded here is left out; a model whose current version cannot be keeps the one it had. Every
+        call tries it again: it was sound where the catalog looked at it, and a full disk here may not stay full.
 
         Args:
             number: Number of the snapshot.
@@ -37,7 +42,9 @@ class Loader:
             before: The snapshot that it will replace.
         """
         states = list(states)
-        for digest in {digest for state in states for digest in state.versions.values()}:
+        needed = {digest for state in states for digest in state.versions.values()}
+        self.missing = {digest: trouble for digest, trouble in self.missing.items() if digest in needed}
+        for digest in needed:
             if digest not in self._policies:
                 await self._load(digest)
         models, used = {}, {}
@@ -63,7 +70,12 @@ class Loader:
             files = await self._fetch(digest)
             self._policies[digest] = await asyncio.to_thread(unpacked, files)
         except (BundleError, OSError) as error:
-            log.error("bundle %s cannot be loaded here: %s", digest[:12], error)
+            if digest not in self.missing:  # said once, not at every try
+                log.error("bundle %s cannot be loaded here: %s", digest[:12], error)
+            self.missing[digest] = str(error)
+        else:
+            if self.missing.pop(digest, None) is not None:
+                log.info("bundle %s is loaded after all", digest[:12])
 
 
 def _model(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from math import ceil
 
 from policies.bundle import Inference
 from serve.access_log import AccessLog
 from serve.admission import Admission
 from serve.engine import Engine
-from serve.explain import explain
+from serve.errors import BadRequest, TooManyRequests, Unavailable
+from serve.explain import check_cost, explain
 from serve.guard import Guard
 from serve.metrics import Metrics, Snapshot
 from serve.models import Choice, Models, ServedVersion, VersionNotFound
@@ -24,6 +25,9 @@ from serve.shadow import Shadow
 
 Pin = Callable[[str, str], Awaitable[Models | None]]
 """Asks for a version that is not loaded, by model and number or alias; None if there is no such one."""
+
+_PLAUSIBLE = re.compile(r"[\w.-]{1,256}")
+"""What a number or alias may look like: MLflow allows no other; what cannot be one is not asked for."""
 
 Scrape = Callable[[], Awaitable[Snapshot]]
 """Fetches what all replicas have counted together."""
@@ -81,12 +85,13 @@ class PolicyService:
         self.guard = guard or Guard(None)
         self.metrics = metrics or Metrics()
         self.access_log = access_log or AccessLog(None)
-        self.sessions = sessions or LocalSessions(SessionStore(settings.session_ttl_s, settings.max_sessions))
+        self.sessions = sessions or LocalSessions(SessionStore.of(settings))
         self.engine = Engine(big_rows=settings.big_rows, threads=settings.threads, on_batch=self._count_batch)
         self.admission: Admission | None = None
         self._lost = 0
         self._shadow = Shadow(self.engine, self.metrics)
         self._pin = pin
+        self._pinning: dict[tuple[str, str], asyncio.Future[Models | None]] = {}
         self._scrape = scrape
 
     @property
@@ -104,16 +109,34 @@ class PolicyService:
 
         Raises:
             NotFound: If there is no such model or version.
+            TooManyRequests: If enough versions are being fetched already.
+            Unavailable: If there is the version, but it cannot be had now.
         """
         try:
             return self.models.choose(name, which, key)
         except VersionNotFound:
-            if self._pin is None or which is None:
+            if self._pin is None or which is None or not _PLAUSIBLE.fullmatch(which):
                 raise
-            models = await self._pin(name, which)
+            models = await self._fetched(self._pin, name, which)
             if models is None:
                 raise
+        try:
             return models.choose(name, which, key)
+        except VersionNotFound as error:  # pushed out by other pins, or not loaded in this replica
+            after = {"retry-after": str(ceil(self.settings.retry_after_s))}
+            raise Unavailable(f"version of {name!r}: {which!r} cannot be had just now, try again", after) from error
+
+    async def _fetched(self, pin: Pin, name: str, which: str) -> Models | None:
+        """Models with a version that was not loaded. Requests for the same one share the work, and few run at once."""
+        key = (name, which)
+        task = self._pinning.get(key)
+        if task is None:
+            if len(self._pinning) >= self.settings.max_pinning:
+                message = f"version of {name!r}: {which!r} is not loaded, and enough others are being loaded already"
+                raise TooManyRequests(message, self.settings.retry_after_s)
+            task = self._pinning[key] = asyncio.ensure_future(pin(name, which))
+            task.add_done_callback(lambda _: self._pinning.pop(key, None))
+        return await asyncio.shield(task)  # who asked may go, others still wait
 
     async def handle_infer(
         self, name: str, which: str | None, headers: Mapping[str, str], body: bytes, caller: str = ""
@@ -159,6 +182,8 @@ class PolicyService:
         loaded = act.load(body, headers, self.settings)
         choice, session = await self._chosen(name, loaded.version, loaded.session, caller)
         request = act.parse(loaded, choice.version, self.settings)
+        if request.explain:
+            check_cost(request, choice.version)
         if session is not None:
             request = request.with_memory(session.states)
         answers = await self._answer(choice, request)
@@ -192,15 +217,16 @@ class PolicyService:
 
     async def _remember(self, version: ServedVersion, session: str, caller: str, states: States) -> None:
         key = _session_key(caller, version.name, session)
-        await self.sessions.put(key, Session(version.version, states))
+        if not await self.sessions.put(key, Session(version.version, states)):
+            most = self.settings.max_session_rows
+            raise BadRequest(f"session: got more agents or rows than a session remembers, allowed are {most} in all")
 
     async def _answer(self, choice: Choice, request: v2.InferRequest | act.ActRequest) -> dict[str, Inference]:
         """Runs the chosen version, and afterwards the shadow."""
-        rng = None
-        if not request.deterministic and request.seed is not None:
-            rng = np.random.default_rng(request.seed)
         version = choice.version
-        answers = await self.engine.answer(version, request.rows, deterministic=request.deterministic, rng=rng)
+        answers = await self.engine.answer(
+            version, request.rows, deterministic=request.deterministic, seed=request.seed
+        )
         if choice.canary:
             self.metrics.count("entrepot_canary_requests", version.name, version.version)
         if choice.shadow is not None and request.deterministic:

@@ -30,6 +30,7 @@ class ServeSettings(BaseModel):
     poll_seconds: float = Field(2.0, gt=0, le=3600, description="How often the registry is asked for changes [s].")
     keep_seconds: float = Field(60.0, ge=0, description="How long a version stays loaded that is no longer served [s].")
     max_pinned: int = Field(8, ge=1, description="Versions kept loaded only because requests pinned them, a model.")
+    max_pinning: int = Field(8, ge=1, description="Versions that a replica has fetched for requests at once; else 429.")
 
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest body of a request [bytes].")
     max_rows: int = Field(16384, ge=1, description="Most rows of observations in a request.")
@@ -44,6 +45,10 @@ class ServeSettings(BaseModel):
 
     session_ttl_s: float = Field(600.0, gt=0, description="Life of a recurrent session after its last request [s].")
     max_sessions: int = Field(100_000, ge=1, description="Recurrent sessions kept; the oldest go first.")
+    max_session_rows: int = Field(4096, ge=1, description="Agents, or rows, that one session remembers; more get 400.")
+    max_remembered_rows: int = Field(
+        500_000, ge=1, description="Agents, or rows, that all sessions remember together; the oldest sessions go first."
+    )
 
     big_rows: int = Field(512, ge=1, description="Calls of more rows than this run beside the event loop, in a thread.")
     threads: int = Field(1, ge=1, le=64, description="Threads of a replica for calls of many rows.")

@@ -56,6 +56,7 @@ def _next(finished: Finished) -> list[tuple[str, str]]:
         policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
         lines.append(("see the curves", f"open {_short(finished.report)}"))
         lines.append(("examine it again", f"entrepot evaluate {policy}"))
+        lines.append(("serve it", f"entrepot serve --models {policy}"))
         lines.append(("find better settings", f"entrepot sweep {domain} --samples 8"))
     lines.append(("train longer", f"entrepot train {domain} --set stop.minutes=30 --seed {finished.config.seed + 1}"))
     if finished.config.tracking.enabled:

@@ -16,7 +16,7 @@ const state = {
   observation: [], // [D] numbers, NaN where a field is not a number
   mask: [], // [M] booleans
   answer: null,
-  asked: 0, // requests so far: an answer to an older one is dropped
+  asked: { policy: 0, act: 0 }, // questions of each kind so far; see newest
 };
 
 // -- talking to the service ------------------------------------------------------------------------------------------
@@ -47,6 +47,18 @@ async function ask(path, body) {
     throw new Refusal(429, `${answer.error ?? "The service is busy."} Try again in ${seconds} s.`);
   }
   throw new Refusal(response.status, answer.error ?? `The service answered ${response.status}.`);
+}
+
+// The answer; null if another question of its kind has been asked meanwhile, whose answer is the one to show.
+async function newest(kind, path, body) {
+  const mine = ++state.asked[kind];
+  try {
+    const answer = await ask(path, body);
+    return mine === state.asked[kind] ? answer : null;
+  } catch (error) {
+    if (mine === state.asked[kind]) throw error;
+    return null;
+  }
 }
 
 async function guarded(work) {
@@ -97,7 +109,8 @@ async function chooseVersion() {
   const query = version === "" ? "" : `?version=${encodeURIComponent(version)}`;
   const agent = byId("agent").value;
   byId("act").disabled = true;
-  const described = await ask(`v1/policies/${encodeURIComponent(byId("model").value)}${query}`);
+  const described = await newest("policy", `v1/policies/${encodeURIComponent(byId("model").value)}${query}`);
+  if (described === null) return;
   state.agents = agentsOf(described);
   state.agent = null;
   fill(byId("agent"), [...state.agents.keys()].map((name) => [name, name]), agent);
@@ -243,16 +256,9 @@ async function act() {
   const path = `v1/policies/${encodeURIComponent(byId("model").value)}/act`;
   const agent = byId("agent").value;
   const described = state.agent;
-  const mine = ++state.asked;
   const began = performance.now();
-  let answer;
-  try {
-    answer = await ask(path, JSON.stringify(body));
-  } catch (error) {
-    if (mine === state.asked) throw error;
-    return;
-  }
-  if (mine !== state.asked) return;
+  const answer = await newest("act", path, JSON.stringify(body));
+  if (answer === null) return;
   show(answer, agent, described, body, performance.now() - began);
   showCurl(path, body);
 }

@@ -70,7 +70,6 @@ class ActRequest:
         explain: How many features are to be named that matter most; 0: none.
         recurrent: Whether a module that is asked has a recurrent state.
         signature: What the version takes and gives.
-        remembered: What the session remembered, if that has been asked.
     """
 
     rows: dict[str, ModuleRows]
@@ -82,7 +81,6 @@ class ActRequest:
     explain: int
     recurrent: bool
     signature: Signature
-    remembered: States | None = None
 
     @property
     def num_rows(self) -> int:
@@ -91,11 +89,11 @@ class ActRequest:
 
     def with_memory(self, states: States | None) -> ActRequest:
         """The request with the recurrent states that its session remembers."""
-        return replace(self, rows=recall(self.rows, self._keys(), states, self.signature), remembered=states)
+        return replace(self, rows=recall(self.rows, self._keys(), states, self.signature))
 
     def memory(self, answers: Mapping[str, Inference]) -> States:
         """What its session is to remember."""
-        return remember(self._keys(), answers, self.remembered)
+        return remember(self._keys(), answers)
 
     def _keys(self) -> dict[str, list[str]]:
         """What each row is remembered by: its agent, and in lists its place in the list too."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from envs.base import FloatArray
+from envs.base import BoolArray, FloatArray
 from policies.bundle import Inference
 from serve.engine import ModuleRows
 from serve.protocol.signature import Signature
@@ -15,12 +16,23 @@ States = Mapping[str, Mapping[str, FloatArray]]
 """Recurrent states `[H]` by module, then by row: the agent's id, or the row's number."""
 
 
+@dataclass(frozen=True, slots=True)
+class MixedRows(ModuleRows):
+    """Rows of which only some bring a state.
+
+    Attributes:
+        brought: Whether a row brings its state, bool `[N]`; the state of the others is zero.
+    """
+
+    brought: BoolArray | None = None
+
+
 def recall(
     rows: Mapping[str, ModuleRows], keys: Mapping[str, Sequence[str]], states: States | None, signature: Signature
 ) -> dict[str, ModuleRows]:
     """Rows with the states that a session remembers.
 
-    A state that the request brings itself counts more; a row that is not remembered begins a new episode.
+    A state that a row brings itself counts more; a row that is not remembered begins a new episode.
 
     Args:
         rows: What the request asks, by module.
@@ -32,29 +44,27 @@ def recall(
     for module, given in rows.items():
         size = signature.modules[module].state_size
         known = (states or {}).get(module)
-        if not size or given.state is not None or not known:
+        brought = given.brought if isinstance(given, MixedRows) else None
+        if not size or not known or (given.state is not None and brought is None):
             continue
-        state = np.zeros((len(given.observations), size), np.float32)
+        state = np.zeros((len(given.observations), size), np.float32) if given.state is None else given.state.copy()
         for row, key in enumerate(keys[module]):
             old = known.get(key)
-            if old is not None and old.shape == (size,):
+            if old is not None and old.shape == (size,) and (brought is None or not brought[row]):
                 state[row] = old
         filled[module] = ModuleRows(given.observations, given.masks, state)
     return filled
 
 
-def remember(
-    keys: Mapping[str, Sequence[str]], answers: Mapping[str, Inference], states: States | None
-) -> dict[str, dict[str, FloatArray]]:
-    """What a session is to remember: the new states, and the old ones of rows that were not asked.
+def remember(keys: Mapping[str, Sequence[str]], answers: Mapping[str, Inference]) -> dict[str, dict[str, FloatArray]]:
+    """What a session is to remember anew: the states of the rows that were asked.
 
     Args:
         keys: What each row is remembered by.
         answers: The answers by module.
-        states: What the session remembered before.
     """
-    kept = {module: dict(known) for module, known in (states or {}).items()}
-    for module, answer in answers.items():
-        if answer.state is not None:
-            kept.setdefault(module, {}).update(zip(keys[module], answer.state.copy(), strict=True))
-    return kept
+    return {
+        module: dict(zip(keys[module], answer.state.copy(), strict=True))
+        for module, answer in answers.items()
+        if answer.state is not None
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from serve.engine import ModuleRows
@@ -20,7 +21,11 @@ from serve.protocol.checks import (
     shown,
     stuck_row,
 )
+from serve.protocol.memory import MixedRows
 from serve.protocol.signature import Limits, ModuleSignature, Signature
+
+LONGEST_AGENT = 128
+"""Most characters of an agent's name where any name will do: sessions remember agents by name."""
 
 # -- plain rows of one module ----------------------------------------------------------------------------------------
 
@@ -73,7 +78,7 @@ def _shaped(array: NDArray[Any], shape: tuple[int, int], what: str) -> None:
 class _Columns:
     """What is asked of one module, row by row."""
 
-    __slots__ = ("free", "fresh", "masks", "module", "observations", "places", "state", "used_masks", "used_state")
+    __slots__ = ("brought", "free", "fresh", "masks", "module", "observations", "places", "state", "used_masks")
 
     def __init__(self, module: ModuleSignature) -> None:
         self.module = module
@@ -82,7 +87,8 @@ class _Columns:
         self.masks: list[list[Any]] = []
         self.state: list[list[Any]] = []
         self.free, self.fresh = [True] * module.mask_size, [0.0] * module.state_size
-        self.used_masks = self.used_state = False
+        self.brought: list[int] = []  # rows that bring a state
+        self.used_masks = False
 
 
 def team_rows(
@@ -135,10 +141,14 @@ def _add(
     many: bool,
 ) -> None:
     """Adds one agent's row to those of its module."""
-    name = signature.agents.get(agent, signature.common)
+    name = signature.agents.get(agent)
     if name is None:
+        name = signature.common
         where = _at("observations", step, many)
-        raise BadRequest(f"{where}: got agent {shown(agent)}, allowed are {listed(signature.agents)}")
+        if name is None:
+            raise BadRequest(f"{where}: got agent {shown(agent)}, allowed are {listed(signature.agents)}")
+        if len(agent) > LONGEST_AGENT:
+            raise BadRequest(f"{where}: got an agent's name of {len(agent)} characters, allowed are {LONGEST_AGENT}")
     column = columns.get(name)
     if column is None:
         column = columns[name] = _Columns(signature.modules[name])
@@ -163,8 +173,8 @@ def _add(
             raise BadRequest(f"{where}: is given, but module {name} has none, allowed is to leave it out")
         if type(state) is not list or len(state) != module.state_size:
             raise BadRequest(f"{where}: got {shown(state)}, allowed is a list of {module.state_size} numbers")
+        column.brought.append(len(column.state))
         column.state.append(state)
-        column.used_state = True
 
 
 def _named(row: Any, module: ModuleSignature, what: str) -> list[Any]:
@@ -197,8 +207,13 @@ def _rows(column: _Columns, many: bool) -> ModuleRows:
 
     observations = _table(column.observations, numbers, "observations", where)
     masks = _table(column.masks, booleans, "action_masks", where) if column.used_masks else None
-    state = _table(column.state, numbers, "state", where) if column.used_state else None
-    return _checked(module, observations, masks, state, where)
+    state = _table(column.state, numbers, "state", where) if column.brought else None
+    rows = _checked(module, observations, masks, state, where)
+    if state is None or len(column.brought) == len(places):
+        return rows
+    brought = np.zeros(len(places), np.bool_)
+    brought[column.brought] = True
+    return MixedRows(rows.observations, rows.masks, rows.state, brought)
 
 
 def _table(

@@ -83,7 +83,6 @@ class InferRequest:
         outputs: Which outputs are wanted, and whether as binary data.
         recurrent: Whether a module that is asked has a recurrent state.
         signature: What the version takes and gives.
-        remembered: What the session remembered, if that has been asked.
     """
 
     id: str | None
@@ -94,7 +93,6 @@ class InferRequest:
     outputs: list[tuple[Tensor, bool]]
     recurrent: bool
     signature: Signature
-    remembered: States | None = None
 
     @property
     def num_rows(self) -> int:
@@ -103,11 +101,11 @@ class InferRequest:
 
     def with_memory(self, states: States | None) -> InferRequest:
         """The request with the recurrent states that its session remembers."""
-        return replace(self, rows=recall(self.rows, self._keys(), states, self.signature), remembered=states)
+        return replace(self, rows=recall(self.rows, self._keys(), states, self.signature))
 
     def memory(self, answers: Mapping[str, Inference]) -> States:
         """What its session is to remember."""
-        return remember(self._keys(), answers, self.remembered)
+        return remember(self._keys(), answers)
 
     def _keys(self) -> dict[str, list[str]]:
         return {module: list(map(str, range(len(each.observations)))) for module, each in self.rows.items()}
@@ -300,7 +298,9 @@ def _declared(given: Any, index: int, signature: Signature) -> tuple[Tensor, tup
         or type(shape[1]) is not int
         or shape[1] != tensor.width
     ):
-        text = orjson.dumps(shape).decode()
+        # Only what is short and flat is shown: lists can be read that are nested too deep to be written.
+        flat = type(shape) is list and len(shape) <= 8 and not any(type(each) in (list, dict) for each in shape)
+        text = orjson.dumps(shape).decode() if flat else shown(shape)
         raise BadRequest(
             f"{name}.shape: got {text if len(text) < 60 else shown(shape)}, allowed is [N, {tensor.width}]"
         )

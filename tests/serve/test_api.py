@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -34,7 +35,18 @@ def test_not_ready_without_models() -> None:
             assert (await client.get("/v2/health/live")).status_code == 200
             assert (await client.get("/openapi.json")).status_code == 200
 
-    import asyncio
+    asyncio.run(ask())
+
+
+def test_nothing_is_inferred_without_the_front(local_service: PolicyService) -> None:
+    """The app behind the front documents `infer` and `act`, and does not answer them: it asks for no key."""
+
+    async def ask() -> None:
+        app = make_api(local_service)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            for path in ("/v2/models/small/infer", "/v2/models/small/versions/1/infer", "/v1/policies/small/act"):
+                assert (await client.post(path, json={"inputs": [TENSOR]})).status_code == 404
+            assert "/v2/models/{name}/infer" in (await client.get("/openapi.json")).json()["paths"]
 
     asyncio.run(ask())
 

@@ -6,8 +6,10 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ import httpx
 import pytest
 
 from serve.access_log import AccessLog
-from serve.asgi import lean_route, make_app
+from serve.asgi import Front, lean_route, make_app
+from serve.guard import Guard
+from serve.keys import KeysFile
 from serve.models import Models, ServedModel, ServedVersion
 from serve.service import PolicyService
 from serve.settings import ServeSettings
@@ -211,6 +215,59 @@ def test_held_bodies_are_bounded(serve: Serve) -> None:
     assert client.post(INFER, content=b" " * 700_000).status_code == 400
 
 
+def test_bodies_are_held_until_the_answer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body counts as long as its request is worked on, not just until it has been read; after it, no more."""
+    service, client = serve(max_body_bytes=2**20, max_buffered_bytes=2**20, queue_timeout_s=0.05)
+    answer, working = service.engine.answer, threading.Event()
+
+    async def slowly(*args: Any, **options: Any) -> Any:
+        working.set()
+        await asyncio.sleep(1)
+        return await answer(*args, **options)
+
+    monkeypatch.setattr(service.engine, "answer", slowly)
+    large = json.dumps(question()).encode() + b" " * 700_000
+    with ThreadPoolExecutor() as pool:
+        for content in (large, iter([large])):  # with its length, and in chunks
+            first = pool.submit(client.post, INFER, content=content)
+            assert working.wait(10)
+            assert client.post(INFER, content=large).status_code == 429
+            assert first.result().status_code == 200
+            working.clear()
+    monkeypatch.undo()
+    assert client.post(INFER, content=large).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["%0A", "%0D%0A", "%00", "%7F"])
+def test_control_characters_lead_nowhere(
+    small_version: ServedVersion,
+    as_model: Callable[..., ServedModel],
+    listening: Callable[[Any], AbstractContextManager[str]],
+    tmp_path: Path,
+    end: str,
+) -> None:
+    """A path that a router would take for another one reaches no route: neither another scope's nor a policy."""
+    keys = KeysFile(tmp_path / "keys.json")
+    headers = {"x-api-key": keys.add("reader", scopes=("read", "infer")), "x-request-id": "odd"}
+    service = PolicyService(ServeSettings(), Models({"small": as_model(small_version)}), guard=Guard(keys))
+    with listening(make_app(service)) as url, httpx.Client(base_url=url, headers=headers) as client:
+        assert client.get("/metrics").status_code == 403
+        for method, path in (("GET", "/metrics"), ("POST", INFER), ("POST", "/v1/policies/small/act")):
+            response = client.request(method, path + end, json=question())
+            assert (response.status_code, response.headers["x-request-id"]) == (404, "odd")
+            assert response.json()["error"].startswith("path: got ")
+    service.close()
+
+
+def test_long_paths_are_not_remembered(small_version: ServedVersion) -> None:
+    """Whoever has no key cannot fill the memory with long paths, which are found all the same."""
+    front = Front(PolicyService(ServeSettings(), Models()), make_app(PolicyService(ServeSettings(), Models())))
+    usual, long = f"/v2/models/{'m' * 256}/infer", f"/v2/models/{'m' * 600}/infer"
+    assert front._learn(long) == ("infer", "m" * 600, None)
+    front._learn(usual)
+    assert list(front._routes) == [usual]
+
+
 def test_access_log_and_metrics(serve: Serve, tmp_path: Path) -> None:
     """Every request is in the log and in the figures, refused ones with their reason."""
     log = AccessLog(tmp_path / "access.jsonl", flush_seconds=0.01)
@@ -225,7 +282,7 @@ def test_access_log_and_metrics(serve: Serve, tmp_path: Path) -> None:
         entries = {entry["request_id"]: entry for entry in map(json.loads, lines)}
         time.sleep(0.02)
     assert (entries["good"]["status"], entries["good"]["rows"], entries["good"]["version"]) == (200, 3, "1")
-    assert (entries["bad"]["status"], entries["bad"]["model"]) == (400, "small")
+    assert (entries["bad"]["status"], entries["bad"]["model"]) == (400, "")
     assert "inputs" in entries["bad"]["error"]
     assert entries["other"]["path"] == "/v2"
     counters = service.own_snapshot().counters

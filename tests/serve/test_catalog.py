@@ -44,12 +44,17 @@ class Registry:
             raise self.broken
         return self.now
 
-    def fetch(self, name: str, which: int, destination: Path) -> Path:
-        """As the real one."""
+    def version(self, name: str, which: int) -> int:
+        """As the real one, as far as it matters whether there is a version."""
         from policies.registry import RegistryError
 
         if which not in self.bundles:
             raise RegistryError(f"version of {name!r}: got {which!r}")
+        return which
+
+    def fetch(self, name: str, which: int, destination: Path) -> Path:
+        """As the real one."""
+        self.version(name, which)
         self.fetched.append(which)
         shutil.copytree(self.bundles[which], destination)
         return destination
@@ -200,6 +205,43 @@ def test_pins(registry: Registry) -> None:
     assert not catalog.pin("other", "1")
 
 
+def test_asking_too_early_does_not_hold_up_a_version(registry: Registry) -> None:
+    """A version that was asked for before it was registered is taken up at once when it is promoted."""
+    reloads: list[tuple[str, str, bool]] = []
+    catalog = catalog_of("m@champion", clock=Clock(), on_reload=lambda *what: reloads.append(what))
+    late = registry.bundles.pop(2)
+    assert not catalog.pin("m", "2")
+    assert reloads == [("m", "1", True)]
+    registry.bundles[2] = late
+    registry.now = Serving({"champion": 2})
+    catalog.refresh()
+    assert catalog.states["m"].current == "2"
+
+
+def test_refusals_are_forgotten(registry: Registry) -> None:
+    """What was refused and is no longer wanted leaves nothing behind once it may be tried again."""
+    clock = Clock()
+    catalog = catalog_of("m@champion", clock=clock)
+    spoil(registry.bundles[2])
+    assert not catalog.pin("m", "2")
+    assert catalog._trouble
+    clock.now = 61
+    catalog.refresh()
+    assert not catalog._trouble
+    assert not catalog._models["m"].refused
+
+
+def test_pins_that_are_pushed_out_go_at_once(registry: Registry) -> None:
+    """However long versions are kept that were served, those that were only pinned are never more than the bound."""
+    catalog = catalog_of("m@champion", clock=Clock(), keep_seconds=1000, max_pinned=1)
+    registry.now = Serving({"champion": 2})
+    for number in ("3", "4"):
+        assert catalog.pin("m", number)
+    assert set(catalog.states["m"].versions) == {"1", "2", "4"}
+    assert not catalog.pin("m", "99")
+    assert "4" in catalog.states["m"].versions
+
+
 def test_several_references_to_a_model(registry: Registry) -> None:
     """The first is served, the others are loaded from the beginning."""
     state = catalog_of("m@champion", "m@3").states["m"]
@@ -248,6 +290,28 @@ def test_loader_keeps_what_it_has(registry: Registry) -> None:
         assert len(fetched) == 2
         assert two.model("m").versions["1"] is one.model("m").versions["1"]
         assert {two.choose("m").version.version for _ in range(100)} == {"1", "2"}
+
+    asyncio.run(run())
+
+
+def test_loader_tries_again(registry: Registry) -> None:
+    """A bundle that could not be loaded, for the disk was full, is missing until a later try loads it."""
+    catalog = catalog_of("m@champion")
+    full = True
+
+    async def fetch(digest: str) -> Any:
+        if full:
+            raise OSError("no space left on device")
+        return catalog.bundles[digest]
+
+    async def run() -> None:
+        nonlocal full
+        loader = Loader(fetch)
+        none = await loader.models(1, catalog.states.values(), Models())
+        assert (len(none), list(loader.missing)) == (0, list(catalog.bundles))
+        full = False
+        assert len(await loader.models(1, catalog.states.values(), none)) == 1
+        assert not loader.missing
 
     asyncio.run(run())
 

@@ -134,6 +134,17 @@ def test_an_answer_that_is_not_json_is_no_answer() -> None:
         wire.get("/v2").read(response(200, content=b"<html>"))
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"{}", b'{"outputs": [{}]}', b'{"outputs": {"a": 1}}'])
+@pytest.mark.parametrize("call", [wire.infer("m", [[1.0]], **ASKED), wire.act("m", {}), wire.policies()])
+def test_an_answer_from_elsewhere_is_no_answer(call: wire.Call[Any], content: bytes) -> None:
+    """A 200 that is not what the route answers ends in an exception of ours too."""
+    with pytest.raises(wire.PolicyError, match="is the address that of the service"):
+        call.read(response(200, content=content))
+    if call.path.endswith("/infer"):
+        with pytest.raises(wire.PolicyError):
+            call.read(response(200, {wire.HEADER_LENGTH: "many"}, content))
+
+
 @pytest.mark.parametrize(
     ("outcome", "repeatable", "again"),
     [

@@ -110,9 +110,7 @@ def test_seed_gives_the_same_whoever_asks(counting: Callable[..., Counting], sma
     made = counting()
 
     async def ask(company: int) -> Inference:
-        mine = made.engine.answer(
-            small_version, {SHARED: rows_of(3)}, deterministic=False, rng=np.random.default_rng(7)
-        )
+        mine = made.engine.answer(small_version, {SHARED: rows_of(3)}, deterministic=False, seed=7)
         others = [
             made.engine.answer(small_version, {SHARED: rows_of(2, seed)}, deterministic=False)
             for seed in range(company)
@@ -122,6 +120,26 @@ def test_seed_gives_the_same_whoever_asks(counting: Callable[..., Counting], sma
     alone, among = asyncio.run(ask(0)), asyncio.run(ask(9))
     np.testing.assert_array_equal(alone.actions, among.actions)
     np.testing.assert_array_equal(alone.log_probs, among.log_probs)
+
+
+def test_seed_gives_the_same_whatever_else_is_asked(
+    counting: Callable[..., Counting], team_version: ServedVersion
+) -> None:
+    """A module's samples hang on the seed alone, not on the other modules, their order, or who runs in a thread."""
+    few, many = rows_of(2), rows_of(100)
+
+    def ask(engine: Engine, rows: dict[str, ModuleRows]) -> dict[str, Inference]:
+        return asyncio.run(engine.answer(team_version, rows, deterministic=False, seed=7))
+
+    here, threaded = counting().engine, counting(big_rows=50).engine
+    alone = ask(here, {"first": few})
+    for among in (
+        ask(here, {SHARED: many, "first": few}),
+        ask(here, {"first": few, SHARED: many}),
+        ask(threaded, {SHARED: many, "first": few}),
+    ):
+        np.testing.assert_array_equal(among["first"].actions, alone["first"].actions)
+        np.testing.assert_array_equal(among["first"].log_probs, alone["first"].log_probs)
 
 
 def test_unseeded_samples_differ(counting: Callable[..., Counting], small_version: ServedVersion) -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from serve.errors import BadRequest
-from serve.explain import explain
+from serve.explain import check_cost, explain
 from serve.models import ServedVersion
 from serve.protocol import act
 from serve.settings import ServeSettings
@@ -19,9 +19,14 @@ ROW = [0.3, -0.7, 1.0, 0.2, -0.4, 0.9, 0.5, 0.6, 1.0, 1.0, 0.0]
 """XOM does not exist."""
 
 
+def asked(version: ServedVersion, body: dict[str, Any]) -> act.ActRequest:
+    """A request, as the service reads it."""
+    return act.parse(act.load(orjson.dumps(body), {}, LIMITS), version, LIMITS)
+
+
 def explained(version: ServedVersion, body: dict[str, Any]) -> dict[str, Any]:
     """Explanations by module."""
-    request = act.parse(act.load(orjson.dumps(body), {}, LIMITS), version, LIMITS)
+    request = asked(version, body)
     answers = {
         module: version.policy.infer(module, rows.observations, rows.masks, state=rows.state)
         for module, rows in request.rows.items()
@@ -98,4 +103,4 @@ def test_too_much_to_explain_is_refused(small_version: ServedVersion) -> None:
     with pytest.raises(
         BadRequest, match=r"^explain: got 1500 rows, which take 16500 more to explain, allowed are 16384"
     ):
-        explained(small_version, {"observations": [{"ann": ROW}] * 1500, "explain": 1})
+        check_cost(asked(small_version, {"observations": [{"ann": ROW}] * 1500, "explain": 1}), small_version)

@@ -198,7 +198,8 @@ def test_canary_and_shadow(service: Any) -> None:
             }
 
         assert until(lambda: answered() == {"1", "2"}, 15)
-        assert until(lambda: 'entrepot_shadow_rows_total{model="small",shadow="3"' in client.get("/metrics").text, 15)
+        counted = 'entrepot_shadow_rows_total{model="small",shadow="3"'
+        assert until(lambda: bool(answered()) and counted in client.get("/metrics").text, 15)
         service.registry.clear_canary("small")
         service.registry.clear_shadow("small")
         assert until(lambda: answered() == {"1"}, 15)

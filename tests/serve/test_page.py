@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from serve.api import make_api
 from serve.asgi import make_app
@@ -174,6 +174,23 @@ def test_discrete_agents_and_masks(page: Page, url: str) -> None:
     page.locator("#mask-1").uncheck()
     page.locator("#act").click()
     expect(page.locator("#error")).to_contain_text("allows nothing in branch 0")
+
+
+def test_a_late_description_is_dropped(page: Page, url: str) -> None:
+    """Where one policy's description comes after another has been chosen, the form stays the other's."""
+    ready(page, url)
+    held: list[Route] = []
+    page.route("**/v1/policies/team", lambda route: held.append(route))
+    with page.expect_request("**/v1/policies/team"):
+        page.locator("#model").select_option("team")
+    with page.expect_response("**/v1/policies/small"):
+        page.locator("#model").select_option("small")
+    expect(page.locator("#act")).to_be_enabled()
+    with page.expect_response("**/v1/policies/team") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.wait_for_timeout(100)
+    assert page.locator("#agent option").all_inner_texts() == ["ann", "bob"]
 
 
 def test_a_sample_is_drawn_by_its_seed(page: Page, url: str) -> None:

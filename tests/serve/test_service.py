@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from serve.errors import NotFound
+from serve.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from serve.models import Canary, Models, ServedModel, ServedVersion
 from serve.service import PolicyService, Reply
+from serve.sessions import LocalSessions, Session, SessionStore
 from serve.settings import ServeSettings
 
 
@@ -76,6 +77,21 @@ def test_nobody_goes_on_with_anothers_session(
     first, again, other = ask("ann"), ask("ann"), ask("bob")
     assert again != first
     assert other == first
+
+
+def test_a_refused_explanation_leaves_its_session(
+    recurrent_version: ServedVersion, as_model: Callable[..., ServedModel]
+) -> None:
+    """A request that asks for too much explanation is refused before its session has gone on."""
+    service = PolicyService(ServeSettings(), Models({"recurrent": as_model(recurrent_version)}))
+
+    def ask(steps: int, **more: object) -> Any:
+        content = {"observations": [{"ann": [0.5] * 11}] * steps, "session": "s", **more}
+        return json.loads(asyncio.run(service.handle_act("recurrent", {}, json.dumps(content).encode(), "r")).body)
+
+    with pytest.raises(BadRequest, match=r"^explain: "):
+        ask(1500, explain=1)
+    assert ask(1)["state"] == ask(1, session="other")["state"]
 
 
 def test_pinned_session_gets_its_pin(as_model: Callable[..., ServedModel], recurrent_version: ServedVersion) -> None:
@@ -187,3 +203,87 @@ def test_served_versions_are_shown(as_model: Callable[..., ServedModel], small_v
     service = PolicyService(ServeSettings(), Models({"small": as_model(replace(small_version, aliases=("champion",)))}))
     gauges = service.own_snapshot().gauges
     assert gauges["entrepot_served", ("small", "1", "champion")] == 1
+
+
+def act(service: PolicyService, agents: list[str], **fields: object) -> dict[str, Any]:
+    plain = {"observations": {agent: [0.5] * 11 for agent in agents}, "session": "s", **fields}
+    found: dict[str, Any] = json.loads(
+        asyncio.run(service.handle_act("recurrent", {}, json.dumps(plain).encode(), "id")).body
+    )
+    return found
+
+
+@pytest.fixture
+def recurrent(as_model: Callable[..., ServedModel], recurrent_version: ServedVersion) -> Models:
+    """A snapshot of one recurrent model."""
+    return Models({"recurrent": as_model(recurrent_version)})
+
+
+def test_a_state_for_one_agent_leaves_the_others_theirs(recurrent: Models) -> None:
+    """An agent that brings a state goes on from it, and its companions from what the session remembers."""
+    service, other = PolicyService(ServeSettings(), recurrent), PolicyService(ServeSettings(), recurrent)
+    for each in (service, other):
+        act(each, ["ann", "bob"])
+    mixed = act(service, ["ann", "bob"], state={"ann": [0.0] * 4})["state"]
+    assert mixed["bob"] == act(other, ["ann", "bob"])["state"]["bob"]
+    assert mixed["ann"] == act(PolicyService(ServeSettings(), recurrent), ["ann"])["state"]["ann"]
+
+
+def test_overlapping_requests_of_a_session_are_all_remembered(recurrent: Models) -> None:
+    """Two requests for different agents of one session, under way together, lose nothing of each other."""
+
+    class Slow(LocalSessions):
+        async def get(self, key: str) -> Session | None:
+            found = await super().get(key)
+            await asyncio.sleep(0.02)
+            return found
+
+    service = PolicyService(ServeSettings(), recurrent, sessions=Slow(SessionStore(10.0, 3)))
+
+    async def ask() -> set[str]:
+        plain = [{"observations": {agent: [0.5] * 11}, "session": "s"} for agent in ("ann", "bob")]
+        await asyncio.gather(*(service.handle_act("recurrent", {}, json.dumps(each).encode(), "id") for each in plain))
+        session = await service.sessions.get("\0".join(("", "recurrent", "s")))
+        assert session is not None
+        return set(session.states["shared"])
+
+    assert asyncio.run(ask()) == {"ann", "bob"}
+
+
+def test_sessions_are_bounded_by_agents(recurrent: Models) -> None:
+    """Agents whose names the client makes up fill a session only so far, and their names are only so long."""
+    service = PolicyService(ServeSettings(max_session_rows=2), recurrent)
+    act(service, ["ann", "bob"])
+    with pytest.raises(BadRequest, match=r"^session: got more .* allowed are 2"):
+        act(service, ["zoe"])
+    with pytest.raises(BadRequest, match="name of 129 characters, allowed are 128"):
+        act(service, ["z" * 129])
+
+
+def test_few_versions_are_fetched_at_once(as_model: Callable[..., ServedModel], small_version: ServedVersion) -> None:
+    """Requests for one version share the work, other versions than the bound allows must wait, and nonsense is none."""
+    asked: list[str] = []
+    go = asyncio.Event()
+
+    async def pin(name: str, which: str) -> Models | None:
+        asked.append(which)
+        await go.wait()
+        return Models({"small": as_model(small_version, replace(small_version, version="7"))})
+
+    service = PolicyService(ServeSettings(max_pinning=1), Models({"small": as_model(small_version)}), pin=pin)
+
+    async def ask() -> None:
+        for wrong in ("a b", "x" * 257, "../7", ""):
+            with pytest.raises(NotFound):
+                await service.choose("small", wrong)
+        first = [asyncio.ensure_future(service.choose("small", "7")) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyRequests, match="'8' is not loaded"):
+            await service.choose("small", "8")
+        go.set()
+        assert {choice.version.version for choice in await asyncio.gather(*first)} == {"7"}
+        with pytest.raises(Unavailable, match="'8' cannot be had just now"):
+            await service.choose("small", "8")
+        assert asked == ["7", "8"]
+
+    asyncio.run(ask())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from serve.sessions import Session, SessionStore
+from serve.settings import ServeSettings
 
 
 class Clock:
@@ -56,3 +57,44 @@ def test_put_replaces() -> None:
     assert found is not None
     assert found.states["shared"]["0"][0] == 2
     assert len(store) == 1
+
+
+def rows(*names: str, version: str = "1") -> Session:
+    return Session(version, {"shared": {name: np.zeros(4, np.float32) for name in names}})
+
+
+def names(store: SessionStore, key: str) -> set[str]:
+    found = store.get(key)
+    return set() if found is None else set(found.states["shared"])
+
+
+def test_rows_of_overlapping_requests_are_merged() -> None:
+    """Rows are added to those of the same version, and take the place of another's."""
+    store = SessionStore(10.0, 3, clock=Clock())
+    store.put("a", rows("ann"))
+    store.put("a", rows("bob"))
+    assert names(store, "a") == {"ann", "bob"}
+    store.put("a", rows("bob", version="2"))
+    assert names(store, "a") == {"bob"}
+
+
+def test_a_session_does_not_grow_without_end() -> None:
+    """Rows beyond what a session may have are not remembered, and those that it has stay."""
+    store = SessionStore.of(ServeSettings(max_session_rows=2))
+    assert store.put("a", rows("ann", "bob"))
+    assert not store.put("a", rows("zoe"))
+    assert names(store, "a") == {"ann", "bob"}
+
+
+def test_rows_are_bounded_in_all() -> None:
+    """Few sessions of many rows push out the least recent, as many sessions do."""
+    clock = Clock()
+    store = SessionStore(10.0, 100, rows=4, clock=clock)
+    for key in "abc":
+        store.put(key, rows("ann", "bob"))
+    assert [bool(names(store, key)) for key in "abc"] == [False, True, True]
+    clock.now = 11.0
+    assert len(store) == 0
+    for key in "de":
+        store.put(key, rows("ann", "bob"))
+    assert len(store) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from contextlib import suppress
 from typing import Any
 
@@ -222,6 +223,34 @@ def test_compressed_bodies(small_version: ServedVersion) -> None:
         parsed(small_version, body, {"content-encoding": "deflate"})
     with pytest.raises(TooLarge, match=r"unpacked"):
         parsed(small_version, gzip.compress(bytes(LIMITS.max_body_bytes + 1)), {"content-encoding": "gzip"})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_what_follows_a_compressed_body(small_version: ServedVersion, encoding: str) -> None:
+    """Members of gzip may follow one another, up to a number of them; anything else behind the end is refused."""
+    text = orjson.dumps({"inputs": [tensor()]})
+    pack = gzip.compress if encoding == "gzip" else zlib.compress
+    headers = {"content-encoding": encoding}
+    both = pack(text[:20]) + pack(text[20:])
+    if encoding == "gzip":
+        assert parsed(small_version, both, headers).num_rows == 2
+        with pytest.raises(BadRequest, match=r"^body: got \d+ more bytes behind the end of gzip"):
+            parsed(small_version, pack(b" ") * 20 + pack(text), headers)
+        with pytest.raises(TooLarge, match=r"unpacked"):
+            parsed(small_version, pack(bytes(LIMITS.max_body_bytes)) + pack(b" "), headers)
+    else:
+        with pytest.raises(BadRequest, match=r"behind the end of deflate, allowed is nothing"):
+            parsed(small_version, both, headers)
+    with pytest.raises(BadRequest):
+        parsed(small_version, pack(text) + b"garbage", headers)
+
+
+def test_shape_nested_too_deep_to_be_shown(small_version: ServedVersion) -> None:
+    """A shape of lists in lists is refused like any other wrong one, however deep they go."""
+    deep = b"[" * 300 + b"]" * 300
+    body = orjson.dumps({"inputs": [tensor(shape="here")]}).replace(b'"here"', deep)
+    with pytest.raises(BadRequest, match=r"^observations.shape: got an array of 1, allowed is \[N, 11\]"):
+        parsed(small_version, body)
 
 
 JSON_VALUES = st.recursive(
