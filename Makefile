@@ -34,7 +34,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements-dev.txt
 	@touch $@
 
-train: $(VENV)/.run ## Train a team of traders through the curriculum (ten minutes on two cores)
+train: $(VENV)/.run ## Train a team of traders through the curriculum (minutes, on two cores)
 	$(BIN)/entrepot train trading $(ARGS)
 
 sweep: $(VENV)/.run ## Sweep hyperparameters of the trading team
