@@ -376,9 +376,12 @@ def small_registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
     return registry
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(small_registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """`entrepot serve` with two replicas, keys, a model of the registry (`small`) and a recurrent one (`gru`)."""
+    """`entrepot serve` with two replicas, keys, a model of the registry (`small`) and a recurrent one (`gru`).
+
+    It ends with the module: idle, it would still take time from the tests that follow.
+    """
     folder = tmp_path_factory.mktemp("service")
     bundle = write_bundle(folder / "gru", {"traders": Sketch(state_size=4)}, name="gru")
     scopes = ("infer", "read", "metrics")
