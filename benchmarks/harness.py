@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tune.files import write_text
+from policies.files import write_text
 
 
 @dataclass(frozen=True)

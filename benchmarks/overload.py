@@ -15,7 +15,8 @@ import psutil
 
 from benchmarks.harness import Bar, BenchmarkResult
 from benchmarks.load import offer
-from benchmarks.serving import calls, free_ports, prepare, service
+from benchmarks.serving import calls, prepare, service
+from serve.launch import free_ports
 
 BUSY = 64
 """Connections that keep the service fully busy: more bring no more answers (`benchmarks.serving`)."""
@@ -39,7 +40,7 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         key = prepare(folder)
-        ports = free_ports()
+        ports = free_ports(2)
         with service("ours", folder, ports[0], replicas=replicas, log_dir=str(folder)) as process:
             call = calls(folder, ports, key)[0]
             before = offer(call, BUSY, calm, refusals=True)

@@ -10,11 +10,10 @@ takes as many as come.
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from benchmarks.harness import Bar, BenchmarkResult, interleave, median_bar, rat
 from benchmarks.load import Call, offer
 from envs.base import AgentGroup
 from envs.layout import ObservationLayout
+from serve.launch import free_ports
 
 FEATURES, HIDDEN, CHOICES = 64, (256, 256), 8
 CONCURRENCY = (1, 16, 64)
@@ -58,7 +58,7 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         key = prepare(folder)
-        ports = free_ports()
+        ports = free_ports(2)
         with (
             service("ours", folder, ports[0], replicas=replicas, log_dir=str(folder)),
             service("RLlib", folder, ports[1], max_ongoing_requests=MAX_ONGOING),
@@ -146,7 +146,7 @@ def prepare(folder: Path) -> str:
     return KeysFile(folder / "keys.json").add("benchmark", scopes=("infer",))
 
 
-def calls(folder: Path, ports: tuple[int, int], key: str) -> tuple[Call, Call, Call, Call]:
+def calls(folder: Path, ports: Sequence[int], key: str) -> tuple[Call, Call, Call, Call]:
     """One observation for ours and for the example, then a batch for ours, in binary and as JSON."""
     rows = np.random.default_rng(0).standard_normal((BATCH, FEATURES)).astype(np.float32)
     url = f"http://127.0.0.1:{ports[0]}/v2/models/bench/infer"
@@ -207,11 +207,3 @@ def service(which: str, folder: Path, port: int, **settings: Any) -> Iterator[su
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports on loopback that nobody listens on."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from evaluation import figures, words
 from evaluation.curves import Curves
 from evaluation.progress import LearningCurve
-from evaluation.results import Comparison, PolicyResult, ScenarioResult, write_aside
+from evaluation.results import Comparison, PolicyResult, ScenarioResult
 from evaluation.statistics import Interval
 from evaluation.table import (
     MARKS,
@@ -29,6 +29,7 @@ from evaluation.table import (
     verdict,
     word_of,
 )
+from policies.files import write_text
 
 SECTIONS = {"held_out": "On new seeds of every stage", "stress": "Under stress", "real": "On real data"}
 
@@ -71,7 +72,7 @@ def write_report(path: Path, report: Report) -> Path:
     Raises:
         OSError: If it cannot be written; nothing half-written is left.
     """
-    write_aside(path, render(report))
+    write_text(path, render(report))
     return path
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.statistics import Difference, Interval
 from evaluation.suite import Column, Kind
+from policies.files import write_text
 
 
 class _Result(BaseModel):
@@ -63,24 +64,9 @@ class Comparison(_Result):
 
     def save(self, path: Path) -> None:
         """Writes JSON, aside first and then renamed, so that nothing half-written is left behind."""
-        write_aside(path, self.model_dump_json(indent=1))
+        write_text(path, self.model_dump_json(indent=1))
 
     @classmethod
     def load(cls, path: Path) -> Comparison:
         """Reads what `save` wrote."""
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name beside `path` and renames it.
-
-    Raises:
-        OSError: If the folder cannot be written; the temporary file is removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from serve.admission import Admission
@@ -117,10 +118,8 @@ class Bodies:
             Whether the end was reached, and the connection can go on.
         """
         most = 4 * self._max_body
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
                 while not reader.ended and most > 0:
                     most -= len(await reader())
-        except TimeoutError:
-            pass
         return reader.ended

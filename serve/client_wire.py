@@ -283,7 +283,7 @@ def infer(
 
 
 def act(model: str, request: Mapping[str, Any]) -> Call[Acted]:
-    """An `act` request; see `PolicyClient.act`. What is None is left out."""
+    """An `act` request, its fields those of `PolicyClient.act`. What is None is left out."""
     content = orjson.dumps(
         {name: value for name, value in request.items() if value is not None},
         option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,

@@ -17,11 +17,11 @@ from serve.asgi import App, make_app
 from serve.catalog import Files
 from serve.control import Published
 from serve.errors import Unavailable
-from serve.front import install
 from serve.guard import Guard
 from serve.keys import KeysFile
 from serve.loader import Loader
 from serve.metrics import Snapshot
+from serve.middleware import install
 from serve.models import Models
 from serve.service import PolicyService
 from serve.sessions import Session

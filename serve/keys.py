@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,14 +15,15 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from policies.files import write_text
+
 Scope = Literal["infer", "read", "metrics"]
 """What a key may be for: asking policies, reading about models, scraping figures."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "ek_"
-_SECRET_BYTES = (
-    32  # so many that guessing is hopeless, and a plain, fast hash is enough where passwords need a slow one
-)
+_SECRET_BYTES = 32
+"""So many that guessing is hopeless, and a plain, fast hash is enough where passwords need a slow one."""
 
 
 class KeysError(ValueError):
@@ -166,22 +166,9 @@ class KeysFile:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 keys = list(self.read()) if self.path.exists() else []
                 yield keys
-                self._write(_Content(keys=tuple(keys)).model_dump_json(indent=1) + "\n")
+                write_text(self.path, _Content(keys=tuple(keys)).model_dump_json(indent=1) + "\n", mode=0o600)
         except OSError as error:
             raise KeysError(f"keys file: cannot write {self.path} ({error.strerror or error})") from error
-
-    def _write(self, text: str) -> None:
-        """Writes the file aside, for its owner only, and renames it."""
-        handle, aside = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:  # mkstemp's files have mode 600
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(aside, self.path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
 
 
 def digest(key: str) -> str:

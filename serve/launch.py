@@ -6,6 +6,7 @@ machine could fall out about (ports, sockets, files) is each one's own.
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import logging
 import os
@@ -15,6 +16,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +109,7 @@ def serve(settings: ServeSettings, ready: Callable[[Running], None]) -> None:
     stop = threading.Event()
     former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        stats, metrics = _free_ports(2)
+        stats, metrics = free_ports(2)
         os.environ.update(_environment(settings, folder, stats, metrics))
         running = _start(settings, stats, metrics)
         if not stop.is_set():
@@ -180,9 +182,6 @@ def _wait_until_answering(settings: ServeSettings, seconds: float = 30.0) -> Non
     Raises:
         LaunchError: If the service does not answer in time.
     """
-    import http.client
-    import time
-
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -210,7 +209,7 @@ def _environment(settings: ServeSettings, folder: Path, stats: int, metrics: int
     names = {
         # One hop: HAProxy to the replicas, which answer in their own process, on the event loop of their HTTP server.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front:middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
@@ -257,7 +256,7 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports on loopback that nobody listens on."""
     probes = [socket.socket() for _ in range(count)]
     try:

@@ -19,6 +19,7 @@ from serve.metrics import Metrics, Snapshot
 from serve.models import Choice, Models, ServedVersion, VersionNotFound
 from serve.protocol import act, v2
 from serve.protocol.memory import States
+from serve.protocol.request import PolicyRequest
 from serve.sessions import LocalSessions, Session, Sessions, SessionStore
 from serve.settings import ServeSettings
 from serve.shadow import Shadow
@@ -221,7 +222,7 @@ class PolicyService:
             most = self.settings.max_session_rows
             raise BadRequest(f"session: got more agents or rows than a session remembers, allowed are {most} in all")
 
-    async def _answer(self, choice: Choice, request: v2.InferRequest | act.ActRequest) -> dict[str, Inference]:
+    async def _answer(self, choice: Choice, request: PolicyRequest) -> dict[str, Inference]:
         """Runs the chosen version, and afterwards the shadow."""
         version = choice.version
         answers = await self.engine.answer(

@@ -1,14 +1,15 @@
-"""Files of an experiment: written aside and renamed, so that nothing half-written is ever left behind."""
+"""Folders and JSON files of an experiment."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from policies.files import write_text
 
 LEAST_FREE = 64 * 2**20
 """Bytes that must be free where results go, before anything is started."""
@@ -46,26 +47,6 @@ def ready_folder(folder: Path) -> Path:
             f"{folder}: got {free / 2**20:.0f} MiB free, at least {LEAST_FREE / 2**20:.0f} MiB are needed on its disk"
         )
     return folder
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file aside, then renames it.
-
-    Raises:
-        OSError: If the folder cannot be written to; what stood at `path` before still does.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
+from policies.files import write_text
 from rllib_configs.errors import ConfigError
 from rllib_configs.overrides import read_yaml, unknown_name, validate
 from rllib_configs.schema import ExperimentConfig
-from tune.files import write_text
 from tune.tracking_uri import absolute_uri
 
 CONFIG = "config.yaml"

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from policies.files import write_text
 from rllib_configs.errors import ConfigError
 from rllib_configs.overrides import merge, set_value, validate
 from rllib_configs.schema import ExperimentConfig
@@ -18,7 +19,7 @@ from rllib_configs.space import Choice, Integer, LogUniform, SweepConfig, Unifor
 from tune import figures, paths
 from tune.events import Event, EventKind, Listener, listening, publish
 from tune.experiment import SNAPSHOT_EVERY, TrainingError, cause_of, run_config, tune_config
-from tune.files import read_json, write_json, write_text
+from tune.files import read_json, write_json
 from tune.launch import hush, needed_cpus, ray_for
 from tune.preflight import prepare
 from tune.suites import scored

@@ -8,6 +8,7 @@ choice has a large negative, finite logit: its probability is zero to the bit, a
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable
 from functools import cache, cached_property
 from math import log, pi, tau
@@ -34,31 +35,31 @@ class ActionDistribution(TorchDistribution):
 
     def _get_torch_distribution(self, *args: Any, **kwargs: Any) -> Any:
         """Never called: likelihoods are computed here."""
-        raise NotImplementedError
+        raise AssertionError("the distribution is not one of torch's")
 
+    @abstractmethod
     def sample(self, *, sample_shape: Any = None, generator: torch.Generator | None = None) -> Tensor:
         """Draws actions, `[N, K]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rsample(self, *, sample_shape: Any = None) -> Tensor:
         """Draws actions that gradients flow through, `[N, K]`, where there is such a thing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mode(self) -> Tensor:
         """The most likely actions, `[N, K]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logp(self, value: Tensor, **kwargs: Any) -> Tensor:
         """Logarithm of the density, or probability, of actions `[N, K]`; `[N]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def entropy(self) -> Tensor:
         """Entropy [nats], `[N]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kl(self, other: Any, **kwargs: Any) -> Tensor:
         """Divergence of `other` from this one, `KL(self || other)`, `[N]`."""
-        raise NotImplementedError
 
     def to_deterministic(self) -> Deterministic:
         """The most likely actions, as a distribution."""
@@ -66,7 +67,7 @@ class ActionDistribution(TorchDistribution):
 
 
 class Deterministic(ActionDistribution):
-    """All mass on one action."""
+    """All mass on one action; likelihoods are probabilities."""
 
     def sample(self, *, sample_shape: Any = None, generator: torch.Generator | None = None) -> Tensor:
         """The action."""
@@ -79,6 +80,19 @@ class Deterministic(ActionDistribution):
     def mode(self) -> Tensor:
         """The action."""
         return self.logits
+
+    def logp(self, value: Tensor, **kwargs: Any) -> Tensor:
+        """0 where actions are the action, minus infinity elsewhere."""
+        return torch.where((value == self.logits).all(-1), 0.0, -torch.inf)
+
+    def entropy(self) -> Tensor:
+        """None."""
+        return torch.zeros(self.logits.shape[:-1], device=self.logits.device)
+
+    def kl(self, other: Any, **kwargs: Any) -> Tensor:
+        """What is left of `KL(self || other)` where there is but one action: the other's surprise at it."""
+        surprise: Tensor = -other.logp(self.logits)
+        return surprise
 
     @staticmethod
     def required_input_dim(space: ActionSpace, **kwargs: Any) -> int:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import orjson
 from numpy.typing import NDArray
 
 from policies.bundle import Inference
-from serve.engine import ModuleRows
 from serve.errors import BadRequest
 from serve.models import ServedVersion
 from serve.protocol.checks import (
@@ -27,9 +26,9 @@ from serve.protocol.checks import (
     shown,
     unpacked,
 )
-from serve.protocol.memory import States, recall, remember
 from serve.protocol.named import plain_rows, team_rows
-from serve.protocol.signature import Limits, Signature, signature_of
+from serve.protocol.request import PolicyRequest
+from serve.protocol.signature import Limits, signature_of
 
 MAX_EXPLAIN = 100
 _FIELDS = (
@@ -56,49 +55,24 @@ class Loaded:
     session: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ActRequest:
-    """A request that fits its version.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActRequest(PolicyRequest):
+    """A request for named actions.
 
     Attributes:
-        rows: What is asked, by module.
         places: Where each row came from, by module: the step and the agent; None if plain rows were given.
         steps: How many steps were given in a list; None if it was one step, not in a list.
-        deterministic: Take the most likely action instead of sampling.
-        seed: Seed of the samples; None: any.
-        session: Session whose recurrent state goes on; None: none.
         explain: How many features are to be named that matter most; 0: none.
-        recurrent: Whether a module that is asked has a recurrent state.
-        signature: What the version takes and gives.
     """
 
-    rows: dict[str, ModuleRows]
     places: dict[str, list[tuple[int, str]]] | None
     steps: int | None
-    deterministic: bool
-    seed: int | None
-    session: str | None
     explain: int
-    recurrent: bool
-    signature: Signature
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of all modules together."""
-        return sum(len(each.observations) for each in self.rows.values())
-
-    def with_memory(self, states: States | None) -> ActRequest:
-        """The request with the recurrent states that its session remembers."""
-        return replace(self, rows=recall(self.rows, self._keys(), states, self.signature))
-
-    def memory(self, answers: Mapping[str, Inference]) -> States:
-        """What its session is to remember."""
-        return remember(self._keys(), answers)
-
-    def _keys(self) -> dict[str, list[str]]:
-        """What each row is remembered by: its agent, and in lists its place in the list too."""
+    def keys(self) -> Mapping[str, Sequence[str]]:
+        """Rows are remembered by their agent, and in lists by their place in the list too."""
         if self.places is None:
-            return {module: list(map(str, range(len(each.observations)))) for module, each in self.rows.items()}
+            return PolicyRequest.keys(self)
         return {
             module: [agent if self.steps is None else f"{step}/{agent}" for step, agent in places]
             for module, places in self.places.items()

@@ -9,7 +9,7 @@ several modules the same, with `MODULE.` before the names; any of them may be as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -37,7 +37,7 @@ from serve.protocol.checks import (
     stuck_row,
     unpacked,
 )
-from serve.protocol.memory import States, recall, remember
+from serve.protocol.request import PolicyRequest
 from serve.protocol.signature import Limits, Signature, Tensor, signature_of
 
 PLATFORM = "onnxruntime_onnx"
@@ -70,45 +70,17 @@ class Loaded:
     session: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
-    """A request that fits its version.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferRequest(PolicyRequest):
+    """A request of the protocol.
 
     Attributes:
         id: The client's name for it; None if it has none.
-        rows: What is asked, by module.
-        deterministic: Take the most likely actions instead of sampling.
-        seed: Seed of the samples; None: any.
-        session: Session whose recurrent state goes on; None: none.
         outputs: Which outputs are wanted, and whether as binary data.
-        recurrent: Whether a module that is asked has a recurrent state.
-        signature: What the version takes and gives.
     """
 
     id: str | None
-    rows: dict[str, ModuleRows]
-    deterministic: bool
-    seed: int | None
-    session: str | None
     outputs: list[tuple[Tensor, bool]]
-    recurrent: bool
-    signature: Signature
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of all modules together."""
-        return sum(len(each.observations) for each in self.rows.values())
-
-    def with_memory(self, states: States | None) -> InferRequest:
-        """The request with the recurrent states that its session remembers."""
-        return replace(self, rows=recall(self.rows, self._keys(), states, self.signature))
-
-    def memory(self, answers: Mapping[str, Inference]) -> States:
-        """What its session is to remember."""
-        return remember(self._keys(), answers)
-
-    def _keys(self) -> dict[str, list[str]]:
-        return {module: list(map(str, range(len(each.observations)))) for module, each in self.rows.items()}
 
 
 def load(body: bytes, headers: Mapping[str, str], limits: Limits) -> Loaded:

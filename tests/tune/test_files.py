@@ -10,24 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tune import files, history
+from tune import history
 from tune.figures import ITERATION, SECONDS
-from tune.files import FolderError, jsonable, read_json, ready_folder, write_json, write_text
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full in the middle of a write, the old content stands and nothing lies beside it."""
-    path = tmp_path / "a.json"
-    write_json(path, {"old": 1})
-
-    def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_text(path, "new")
-    assert read_json(path) == {"old": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+from tune.files import FolderError, jsonable, read_json, ready_folder, write_json
 
 
 def test_json_holds_no_nan(tmp_path: Path) -> None:

@@ -143,3 +143,15 @@ def test_choices_have_no_gradient() -> None:
     """Reparametrised choices are refused in one line."""
     with pytest.raises(ValueError, match="rsample"):
         distribution_class(EQUAL)(torch.zeros(1, 12)).rsample()
+
+
+def test_all_mass_on_one_action() -> None:
+    """A deterministic action has probability 1 and no entropy; another's divergence from it is the other's surprise."""
+    logits = torch.log(torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]]))
+    choices = distribution_class(MultiDiscrete([3]))(logits)
+    mode = choices.to_deterministic()
+    assert mode.sample().tolist() == mode.rsample().tolist() == mode.mode().tolist() == [[1], [0]]
+    torch.testing.assert_close(mode.logp(torch.tensor([[1], [1]])), torch.tensor([0.0, -torch.inf]))
+    torch.testing.assert_close(mode.entropy(), torch.zeros(2))
+    torch.testing.assert_close(mode.kl(choices), -torch.log(torch.tensor([0.5, 0.7])))
+    torch.testing.assert_close(mode.kl(mode), torch.zeros(2))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serve import front
+from serve import middleware
 
 
 @pytest.fixture
@@ -19,10 +19,10 @@ def installed() -> Iterator[list[str]]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         paths.append(scope["path"])
 
-    former = front._app
-    front.install(app)
+    former = middleware._app
+    middleware.install(app)
     yield paths
-    front._app = former
+    middleware._app = former
 
 
 def ask(path: str) -> list[str]:
@@ -31,8 +31,8 @@ def ask(path: str) -> list[str]:
     async def serves(scope: Any, receive: Any, send: Any) -> None:
         passed.append(scope["path"])
 
-    (middleware,) = front.middlewares()
-    short_cut = middleware.cls(serves, *middleware.args, **middleware.kwargs)
+    (wrapped,) = middleware.middlewares()
+    short_cut = wrapped.cls(serves, *wrapped.args, **wrapped.kwargs)
     asyncio.run(short_cut({"type": "http", "path": path}, None, None))
     return passed
 
