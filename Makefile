@@ -12,7 +12,7 @@ CODE := envs policies algorithms curriculum rllib_configs evaluation tune serve 
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train sweep serve test test-tools lint format bench bench-peers clean
+.PHONY: help setup train sweep serve test test-tools lint format bench bench-peers clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +33,8 @@ $(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/.python
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements-dev.txt
 	@touch $@
+
+setup: $(VENV)/.run ## Set up .venv and do nothing else
 
 train: $(VENV)/.run ## Train a team of traders through the curriculum (minutes, on two cores)
 	$(BIN)/entrepot train trading $(ARGS)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.cli import clusters
 from serve import cli as serving
 from serve.cli_keys import keys
 
@@ -234,6 +235,7 @@ app.command(
 )(serving.serve)
 app.add_typer(serving.models, name="models")
 app.add_typer(keys, name="keys")
+app.add_typer(clusters, name="cluster")
 
 
 def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | None) -> None:

@@ -1,1 +1,1 @@
-"""Cluster launch, manifests and monitoring."""
+"""Clusters: launching them, submitting to them, watching over what runs there, and ending them again."""

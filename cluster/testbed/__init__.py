@@ -1,0 +1,1 @@
+"""Several machines on one, to try a cluster for real."""

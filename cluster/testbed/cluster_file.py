@@ -1,0 +1,35 @@
+"""The description of a cluster of the laboratory's machines: `cluster/onprem.yaml`, filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from cluster.description import ROOT
+from cluster.testbed.lab import KEY, Node
+
+
+def write_cluster_file(path: Path, nodes: Sequence[Node], *, cpus: int = 1, name: str = "lab") -> Path:
+    """Writes one.
+
+    Args:
+        path: Where to.
+        nodes: The machines; the first is the head.
+        cpus: CPUs that each says it has, as they share those of one machine.
+        name: The cluster's name.
+
+    Returns:
+        The path.
+    """
+    content = yaml.safe_load((ROOT / "cluster" / "onprem.yaml").read_text(encoding="utf-8"))
+    head, *workers = (node.address for node in nodes)
+    content["cluster_name"] = name
+    content["provider"].update(head_ip=head, worker_ips=workers)
+    content["auth"].update(ssh_user="root", ssh_private_key=str(KEY))
+    share = f"ray start --num-cpus={cpus} --object-store-memory=200000000"
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        content[commands] = [command.replace("ray start", share) for command in content[commands]]
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path

@@ -1,0 +1,161 @@
+"""Seeing a run through from outside the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from cluster.connection import UnreachableError
+from cluster.description import ClusterError
+from cluster.jobs import Job
+from cluster.supervise import Watch, supervise
+
+WATCH = Watch(pause=1.0, grace=10.0, failures=2)
+
+
+class Script:
+    """A cluster on which each job goes through the states it is given.
+
+    Args:
+        jobs: For each job submitted: what is seen of it, look by look. A `Job`; None: not known; an exception: raised.
+    """
+
+    def __init__(self, *jobs: Sequence[Job | Exception | None]) -> None:
+        self.scripts = [list(states) for states in jobs]
+        self.submitted: list[list[str]] = []
+        self.names: list[str] = []
+        self.restarts = 0
+        self.down_until = 0.0
+        self.time = 0.0
+        self.told: list[str] = []
+
+    def submit(self, arguments: Sequence[str], *, job: str | None = None, modules: Sequence[str] = ()) -> str:
+        """Remembers what is asked."""
+        assert job is not None
+        self.submitted.append(list(arguments))
+        self.names.append(job)
+        return job
+
+    def get(self, job: str) -> Job | None:
+        """The next state of the newest job."""
+        state = self.scripts[len(self.submitted) - 1].pop(0)
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    @contextmanager
+    def open(self) -> Iterator[Script]:
+        """A way in, while there is one."""
+        if self.time < self.down_until:
+            raise UnreachableError("nobody answers")
+        yield self
+
+    def sleep(self, seconds: float) -> None:
+        """Moves the clock."""
+        self.time += seconds
+
+    def restart(self) -> None:
+        """Starts the cluster again."""
+        self.restarts += 1
+        self.down_until = self.time
+
+    def run(self) -> Job:
+        """Sees `train` through."""
+        return supervise(
+            self.open,
+            self.restart,
+            ["train", "cue"],
+            experiment="mine",
+            watch=WATCH,
+            tell=self.told.append,
+            sleep=self.sleep,
+            clock=lambda: self.time,
+        )
+
+
+def state(status: str, exit_code: int | None = None) -> Job:
+    """How a job stands."""
+    return Job("mine-1", status, "train cue", exit_code)
+
+
+def test_an_undisturbed_run() -> None:
+    """It is submitted once, without --resume, and watched until it has succeeded."""
+    script = Script([state("PENDING"), state("RUNNING"), state("SUCCEEDED", 0)])
+    assert script.run().status == "SUCCEEDED"
+    assert script.submitted == [["train", "cue"]]
+    assert script.restarts == 0
+
+
+def test_the_head_is_lost() -> None:
+    """Out of reach for longer than the grace, the cluster is started again, and the lost run is resumed."""
+    script = Script([state("RUNNING"), ConnectionError("cut"), None], [state("RUNNING"), state("SUCCEEDED", 0)])
+    script.down_until = 0.0
+
+    def fall(seconds: float) -> None:
+        script.time += seconds
+        if script.time == 2.0:  # after the first two looks
+            script.down_until = 1e9
+
+    script.sleep = fall  # type: ignore[method-assign]
+    assert script.run().status == "SUCCEEDED"
+    assert script.submitted == [["train", "cue"], ["train", "cue", "--resume"]]
+    assert len(set(script.names)) == 2
+    assert script.restarts == 1
+
+
+def test_only_the_way_was_lost() -> None:
+    """A job that still runs when the cluster is back in reach is watched on, not restarted or submitted again."""
+    running = state("RUNNING")
+    script = Script([running, ConnectionError("cut"), running, running, state("SUCCEEDED", 0)])
+    assert script.run().status == "SUCCEEDED"
+    assert len(script.submitted) == 1
+    assert script.restarts == 0
+
+
+def test_failures_are_resumed_so_often() -> None:
+    """A command that fails by itself is resumed, but not for ever."""
+    failed = [state("FAILED", 1)]
+    script = Script(failed, failed, failed)
+    with pytest.raises(ClusterError, match="failed 3 times"):
+        script.run()
+    assert script.submitted[1:] == [["train", "cue", "--resume"]] * 2
+
+
+def test_a_wrong_command_is_not_repeated() -> None:
+    """What only the user can set right ends at once."""
+    script = Script([state("FAILED", 2)])
+    with pytest.raises(ClusterError, match="not accepted"):
+        script.run()
+    assert len(script.submitted) == 1
+
+
+def test_lost_before_there_was_anything_to_resume() -> None:
+    """A run that was lost before it had a folder begins again, without --resume."""
+    lost: list[Job | Exception | None] = [state("RUNNING"), None, None]
+    script = Script(lost, [state("FAILED", 2)], [state("SUCCEEDED", 0)])
+    assert script.run().status == "SUCCEEDED"
+    assert script.submitted == [["train", "cue"], ["train", "cue", "--resume"], ["train", "cue"]]
+
+
+def test_stopped_by_somebody() -> None:
+    """A job that a person stopped stays stopped."""
+    with pytest.raises(ClusterError, match="somebody stopped it"):
+        Script([state("STOPPED")]).run()
+
+
+def test_a_machine_that_is_still_off() -> None:
+    """A cluster that does not start yet is tried again until it does."""
+    script = Script([state("RUNNING"), None, None], [state("SUCCEEDED", 0)])
+    tries = iter([ClusterError("no route"), ClusterError("no route"), None])
+
+    def restart() -> None:
+        if (error := next(tries)) is not None:
+            raise error
+        script.down_until = script.time
+
+    script.restart = restart  # type: ignore[method-assign]
+    script.down_until = 1e9
+    assert script.run().status == "SUCCEEDED"
+    assert sum("does not start yet" in line for line in script.told) == 2
