@@ -12,7 +12,7 @@ CODE := envs policies algorithms curriculum rllib_configs evaluation tune serve 
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train sweep serve test test-tools lint format bench bench-peers clean
+.PHONY: help setup train sweep serve test test-cluster test-tools lint format bench bench-peers clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -47,6 +47,9 @@ serve: $(VENV)/.run ## Serve the registered champion over HTTP, with a page to t
 
 test: $(VENV)/.dev test-tools ## Run the tests
 	$(BIN)/pytest $(ARGS)
+
+test-cluster: $(VENV)/.dev test-tools ## Run a cluster of three real nodes on this machine: launch, faults, TLS (root)
+	@cluster/testbed/lab.sh $(BIN)/pytest tests/cluster/e2e $(ARGS)
 
 test-tools: ## Install the programs that tests drive (chromium, nginx, openssl, nftables, h2load)
 	@tests/tools.sh

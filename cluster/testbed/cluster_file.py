@@ -11,13 +11,13 @@ from cluster.description import ROOT
 from cluster.testbed.lab import KEY, Node
 
 
-def write_cluster_file(path: Path, nodes: Sequence[Node], *, cpus: int = 1, name: str = "lab") -> Path:
+def write_cluster_file(path: Path, nodes: Sequence[Node], *, cpus: int = 2, name: str = "lab") -> Path:
     """Writes one.
 
     Args:
         path: Where to.
         nodes: The machines; the first is the head.
-        cpus: CPUs that each says it has, as they share those of one machine.
+        cpus: CPUs that each worker says it has; the head says 1. In truth all share those of one machine.
         name: The cluster's name.
 
     Returns:
@@ -28,8 +28,8 @@ def write_cluster_file(path: Path, nodes: Sequence[Node], *, cpus: int = 1, name
     content["cluster_name"] = name
     content["provider"].update(head_ip=head, worker_ips=workers)
     content["auth"].update(ssh_user="root", ssh_private_key=str(KEY))
-    share = f"ray start --num-cpus={cpus} --object-store-memory=200000000"
-    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
-        content[commands] = [command.replace("ray start", share) for command in content[commands]]
+    for commands, count in (("head_start_ray_commands", 1), ("worker_start_ray_commands", cpus)):
+        start = f"ray start --num-cpus={count} --object-store-memory=200000000"
+        content[commands] = [command.replace("ray start", start) for command in content[commands]]
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return path

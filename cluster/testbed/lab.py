@@ -116,8 +116,7 @@ class Node:
 
     def run(self, command: str, *, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Runs a shell command on the machine itself, without its network."""
-        enter = ["nsenter", "--target", str(self.init), "--net", "--mount", "--pid", "--uts", "--ipc"]
-        return _run([*enter, "bash", "-c", command], check, timeout)
+        return _run([*self._enter(), "bash", "-c", command], check, timeout)
 
     def ssh(self, command: str, *, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Runs a command over SSH in a login shell, as a person would."""
@@ -127,8 +126,12 @@ class Node:
 
     def pids(self, pattern: str) -> list[int]:
         """Ids, on the machine, of its processes whose command line matches a regular expression."""
-        found = self.run(f"pgrep -f -- {shlex.quote(pattern)} || true").stdout.split()
-        return [int(pid) for pid in found]
+        found = _run([*self._enter(), "pgrep", "-f", "--", pattern], check=False, timeout=10)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def _enter(self) -> list[str]:
+        """What a command is preceded by to run on the machine."""
+        return ["nsenter", "--target", str(self.init), "--net", "--mount", "--pid", "--uts", "--ipc"]
 
     @property
     def _port(self) -> str:

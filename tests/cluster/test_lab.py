@@ -1,0 +1,93 @@
+"""The laboratory: machines on one machine, and nothing of them afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.description import ROOT
+from cluster.testbed.lab import HERE, inside, machines
+
+SCRIPT = """
+from cluster.testbed.lab import machines
+import pathlib, time
+with machines(2) as (one, other):
+    assert one.ssh("hostname").stdout == "node1\\n"
+    assert other.ssh("cat /mnt/shared/note 2>/dev/null", check=False).returncode
+    one.run("echo hello >/mnt/shared/note; echo mine >/tmp/note")
+    assert other.ssh("cat /mnt/shared/note").stdout == "hello\\n"
+    assert other.run("cat /tmp/note", check=False).returncode
+    assert not one.pids("sshd.*node2")
+    other.cut()
+    assert other.ssh("true", check=False).returncode
+    other.mend()
+    assert other.ssh("true").returncode == 0
+    other.destroy()
+    assert not other.alive
+    other.start()
+    assert other.ssh("ls /tmp/note", check=False).returncode
+    pathlib.Path("{done}").write_text("done")
+    time.sleep({stay})
+"""
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "ip", "ssh", "sshd"))) or inside(),
+    reason="needs root, and make test-tools",
+)
+
+
+def laboratory(done: Path, stay: float) -> subprocess.Popen[bytes]:
+    """Two machines that try each other out, write `done`, and stay on for some seconds."""
+    script = SCRIPT.format(done=done, stay=stay)
+    return subprocess.Popen(
+        [str(HERE / "lab.sh"), sys.executable, "-c", script], cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL
+    )
+
+
+def traces() -> set[str]:
+    """Namespaces of processes, network interfaces, mounts and files that a laboratory could leave."""
+    spaces = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        for kind in ("net", "mnt", "pid"):
+            try:
+                spaces.add(os.readlink(process / "ns" / kind))
+            except OSError:
+                continue
+    interfaces = {path.name for path in Path("/sys/class/net").iterdir()}
+    files = {str(path) for folder in ("/mnt", "/tmp", "/run") for path in Path(folder).glob("*lab*")}
+    return spaces | interfaces | files
+
+
+@pytest.mark.parametrize("end", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left(end: signal.Signals | None) -> None:
+    """Machines have names, files and networks of their own and one folder in common; no trace is left at any end."""
+    before = traces()
+    done = ROOT / f".lab-{os.getpid()}"  # the laboratory has a /tmp of its own
+    try:
+        process = laboratory(done, 0 if end is None else 600)
+        deadline = time.monotonic() + 60
+        while not done.exists():
+            assert time.monotonic() < deadline
+            assert process.poll() in (None, 0)
+            time.sleep(0.1)
+        if end is not None:
+            process.kill() if end is signal.SIGKILL else os.killpg(process.pid, end)  # as a terminal or `timeout` does
+        assert (process.wait(timeout=30) == 0) == (end is None)
+    finally:
+        done.unlink(missing_ok=True)
+    deadline = time.monotonic() + 15
+    while traces() - before:
+        assert time.monotonic() < deadline, traces() - before
+        time.sleep(0.2)
+
+
+def test_machines_need_a_laboratory() -> None:
+    """Outside of one, they are refused rather than made of this machine."""
+    with pytest.raises(RuntimeError, match="there is no laboratory here"), machines(1):
+        pass
