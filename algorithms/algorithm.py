@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ray.rllib.core import (
 )
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_LEN_MEAN,
@@ -29,6 +31,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.checkpoint import COMPONENT_RUN, capture_run, restore_run
+from algorithms.remote_runners import PROBE_PERIOD, RemoteRunners, RunnersEnter
 from algorithms.rollout import EpisodeRecord, Rollout
 from algorithms.torch_settings import use_threads
 from envs.base import Task
@@ -37,8 +40,6 @@ from envs.registry import get_domain
 if TYPE_CHECKING:
     from algorithms.policy import ModulePolicy
 
-PROBE_PERIOD = 0.5
-"""Pause between looks whether dead runners are back [s]."""
 TASK_RESULTS = "tasks"
 """Key of the results by task."""
 
@@ -52,7 +53,11 @@ class BatchedAlgorithm(Algorithm):
         finished_episodes: The episodes that ended in the last iteration.
         episode_stats: Means over the last iteration in which episodes ended.
         domain: The env's domain.
+        runners: The remote runners; None if the local one samples.
     """
+
+    config: Any
+    callbacks: list[Any]
 
     def setup(self, config: Any) -> None:
         """Makes runners and learners; called by RLlib."""
@@ -64,8 +69,38 @@ class BatchedAlgorithm(Algorithm):
         self.domain = get_domain(self.config.env)
         self._judge = self.domain.env(self.config.env_config, 1)  # one world, to ask whether a task fits
         self._sampled_at = time.perf_counter()
-        super().setup(config)
+        self.runners: RemoteRunners | None = None
+        if not self.config.num_env_runners:
+            super().setup(config)
+        else:
+            self._whole_config = self.config
+            # They start while the learners are made.
+            self.runners = RemoteRunners(self.config, log_dir=self.logdir, tune_trial_id=self.trial_id)
+            self.config = self.config.without_remote_runners()
+            self.config.callbacks_class = [RunnersEnter, *force_list(self.config.callbacks_class)]
+            self.config.freeze()
+            super().setup(config)
         self.send_weights()
+
+    def let_runners_in(self) -> None:
+        """Called in the course of `setup`, when the runners may come: from here on all is as the user configured it."""
+        self.config = self._whole_config
+        self.callbacks = self.callbacks[1:]
+        assert self.runners is not None
+        self.runners.enter(self.env_runner_group)
+
+    @classmethod
+    def default_resource_request(cls, config: Any) -> Any:
+        """What Tune keeps free for a trial: room for the main process and the learner, and not for the runners."""
+        whole = cls.get_default_config().update_from_dict(config)
+        whole.validate()
+        return super().default_resource_request(whole.without_remote_runners().experimental(_validate_config=False))
+
+    def cleanup(self) -> None:
+        """Lets all processes go; called by RLlib."""
+        if self.runners is not None:
+            self.runners.stop()
+        super().cleanup()
 
     # -- tasks and policies ----------------------------------------------------------------------------------------
 
@@ -125,9 +160,8 @@ class BatchedAlgorithm(Algorithm):
         """
         if not self.remote:
             return [self.env_runner.sample(round=self.rounds)]
-        patience = self.config.env_runner_restore_timeout_s
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
+        patience, alone_since = self.config.env_runner_restore_timeout_s, math.inf
+        while True:
             results = self.env_runner_group.foreach_env_runner(
                 "sample_or_error",
                 kwargs={"round": self.rounds},
@@ -139,18 +173,28 @@ class BatchedAlgorithm(Algorithm):
                     raise result
             if results:
                 return sorted(results, key=lambda rollout: rollout.worker_index)
+            alone_since = min(alone_since, time.monotonic())
+            if time.monotonic() - alone_since > patience:
+                raise RuntimeError(
+                    f"env runners: all of them died, and none came back in {patience:g} s; their logs say why"
+                )
             if not self.restore_env_runners(self.env_runner_group):
                 time.sleep(PROBE_PERIOD)
-        raise RuntimeError(f"env runners: all of them died, and none came back in {patience:g} s; their logs say why")
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
-        """Brings dead runners up to date once RLlib has recreated them: weights, tasks, and worlds of their own."""
-        restored: list[int] = env_runner_group.probe_unhealthy_env_runners() or []
-        if restored:
-            self._counters["total_num_restored_workers"] += len(restored)
-            self.send_weights(restored)
-            self.restart_worlds(restored)
-        return restored
+        """Brings runners up to date that have just come or come back: weights, tasks, and worlds of their own.
+
+        It never waits for those that have not; RLlib calls it before every iteration.
+        """
+        if env_runner_group is not self.env_runner_group:
+            others: list[int] = super().restore_env_runners(env_runner_group)
+            return others
+        arrived = self.runners.arrivals() if self.runners is not None else []
+        if arrived:
+            self._counters["total_num_restored_workers"] += len(arrived)
+            self.send_weights(arrived)
+            self.restart_worlds(arrived)
+        return arrived
 
     def restart_worlds(self, workers: list[int]) -> None:
         """Begins new episodes, with random streams not used before, in all worlds of some runners."""
@@ -185,6 +229,8 @@ class BatchedAlgorithm(Algorithm):
             log((ENV_RUNNER_RESULTS, NUM_AGENT_STEPS_SAMPLED_LIFETIME, module_id), rows, reduce="lifetime_sum")
         log(NUM_AGENT_STEPS_SAMPLED, agent_steps, reduce="sum")
         log(NUM_AGENT_STEPS_SAMPLED_LIFETIME, agent_steps, reduce="lifetime_sum")
+        log("runners_wanted", self.config.num_env_runners, window=1)
+        log("runners_healthy", self.env_runner_group.num_healthy_remote_env_runners(), window=1)
         log("agent_steps_per_s", agent_steps / max(now - self._sampled_at, 1e-9), window=1)
         self._sampled_at = now
         self._log_episodes([record for rollout in rollouts for record in rollout.episodes])

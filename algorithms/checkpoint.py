@@ -23,8 +23,7 @@ COMPONENT_RUN = "run"
 def capture_run(algorithm: BatchedAlgorithm) -> dict[str, Any]:
     """The state of everything that is not a network."""
     group = algorithm.env_runner_group
-    remote = group.num_remote_env_runners() > 0
-    if remote:
+    if algorithm.remote:
         worlds = group.foreach_env_runner("get_worlds", local_env_runner=False)
     else:
         worlds = [algorithm.env_runner.get_worlds()]
@@ -45,7 +44,8 @@ def capture_run(algorithm: BatchedAlgorithm) -> dict[str, Any]:
 def restore_run(algorithm: BatchedAlgorithm, state: Mapping[str, Any]) -> None:
     """Restores what `capture_run` returned.
 
-    A run that is resumed with other runners, or other numbers of worlds, keeps all but its worlds, which begin afresh.
+    Where a run is resumed with other runners, or other numbers of worlds, it keeps all but the worlds that have no
+    successor of the same size; what plays in their place begins afresh.
     """
     algorithm.rounds = state["rounds"]
     algorithm.episode_stats = dict(state["episode_stats"])
@@ -63,23 +63,29 @@ def restore_run(algorithm: BatchedAlgorithm, state: Mapping[str, Any]) -> None:
 
 def _restore_worlds(algorithm: BatchedAlgorithm, worlds: Mapping[int, Mapping[str, Any]]) -> None:
     group = algorithm.env_runner_group
-    indices = group.healthy_env_runner_ids() if group.num_remote_env_runners() else [0]
+    indices = group.healthy_env_runner_ids() if algorithm.remote else [0]
     size = algorithm.config.num_envs_per_env_runner
     # A single remote runner and a local one without others are in the same place, and play the same worlds.
-    places = {max(index - 1, 0): state for index, state in worlds.items()}
-    fits = {max(index - 1, 0) for index in indices} == set(places) and all(
-        state["num_worlds"] == size for state in places.values()
-    )
-    if not fits:
-        logger.warning("The run had other runners or worlds when it was saved: all worlds begin new episodes.")
-        algorithm.restart_worlds(indices)
-    elif indices == [0]:
+    places = {max(index - 1, 0): state for index, state in worlds.items() if state["num_worlds"] == size}
+    going_on = [index for index in indices if max(index - 1, 0) in places]
+    afresh = [index for index in indices if index not in going_on]
+    if afresh or len(going_on) < len(worlds):
+        logger.warning(
+            "The run had other runners or worlds when it was saved: those of %d of its %d runners go on, and %d begin "
+            "new episodes.",
+            len(going_on),
+            len(worlds),
+            len(afresh),
+        )
+    if afresh:
+        algorithm.restart_worlds(afresh)
+    if going_on == [0]:
         algorithm.env_runner.set_worlds(places[0])
-    else:
+    elif going_on:
         group.foreach_env_runner(
             "set_worlds",
-            kwargs=[{"state": places[index - 1]} for index in indices],
-            remote_worker_ids=indices,
+            kwargs=[{"state": places[index - 1]} for index in going_on],
+            remote_worker_ids=going_on,
             local_env_runner=False,
         )
 

@@ -41,6 +41,7 @@ class BatchedConfig(AlgorithmConfig):
         total_envs: Worlds of all runners together; 0: `num_envs_per_env_runner` in each.
         torch_threads: Threads of torch in each process.
         matmul_precision: Precision of float32 matrix products in the learner.
+        local_worlds: Whether a local runner without remote ones has worlds; `without_remote_runners` may say no.
         groups: The env's agents, found out by `validate`.
         state_size: Width of the global state, found out by `validate`.
     """
@@ -53,6 +54,7 @@ class BatchedConfig(AlgorithmConfig):
         self.total_envs = 0
         self.torch_threads = 1
         self.matmul_precision: MatmulPrecision = "highest"
+        self.local_worlds = True
         self.groups: dict[str, AgentGroup] = {}
         self.state_size = 0
         self.seed = 0
@@ -62,6 +64,7 @@ class BatchedConfig(AlgorithmConfig):
         self.rollout_fragment_length: int | Literal["auto"] = 64
         self.sample_timeout_s = None
         self.restart_failed_env_runners = True
+        self.max_num_env_runner_restarts = -1  # for ever
         self.delay_between_env_runner_restarts_s = 1.0
         self.env_runner_restore_timeout_s = 300.0
         # Weights are sent by `BatchedAlgorithm`, which waits for them to arrive; there are no connectors to sync.
@@ -129,6 +132,15 @@ class BatchedConfig(AlgorithmConfig):
     def _rows_a_step(self) -> int:
         """Agent-steps that all runners take together in one step."""
         return max(self.num_env_runners, 1) * self.num_envs_per_env_runner * self.num_agents()
+
+    def without_remote_runners(self) -> Self:
+        """A copy for RLlib, which then neither makes remote runners nor asks Tune for room for them.
+
+        `BatchedAlgorithm` makes them itself (see `RemoteRunners`); its local runner has no worlds beside them.
+        """
+        alone = self.copy(copy_frozen=False)
+        alone.num_env_runners, alone.local_worlds = 0, self.num_env_runners == 0
+        return alone
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The kind of network; `validate` says how each is built."""

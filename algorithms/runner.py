@@ -67,7 +67,8 @@ class BatchedEnvRunner(EnvRunner):
 
     def make_env(self) -> None:
         """Makes the worlds, which begin afresh; none in a local runner that has remote ones beside it."""
-        if self.worker_index == 0 and self.num_workers > 0 and not self.config.create_env_on_local_worker:
+        remote_ones = self.num_workers > 0 or not self.config.local_worlds
+        if self.worker_index == 0 and remote_ones and not self.config.create_env_on_local_worker:
             return
         self.env = get_domain(self.config.env).env(
             self.config.env_config,
