@@ -239,10 +239,11 @@ app.add_typer(clusters, name="cluster")
 
 
 def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | None) -> None:
-    """Raises ConfigError if a run that is resumed would be changed; only where results lie may be said."""
+    """Raises ConfigError if a run that is resumed would be changed; only where it lies may be said."""
     from rllib_configs.errors import ConfigError
 
-    changes = [f"--set {text}" for text in settings or () if not text.startswith("resources.results=")]
+    where = ("resources.results=", "resources.storage=")
+    changes = [f"--set {text}" for text in settings or () if not text.startswith(where)]
     changes += [f"--config {file}"] * (file is not None) + [f"--seed {seed}"] * (seed is not None)
     if changes:
         raise ConfigError(

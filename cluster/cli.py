@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -176,8 +177,20 @@ def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> Non
     def tell(line: str) -> None:
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
-    done = supervise(open_jobs, restart, arguments, experiment=experiment, modules=modules, tell=tell)
+    resuming = _resuming(arguments, experiment)
+    done = supervise(open_jobs, restart, arguments, resuming, experiment=experiment, modules=modules, tell=tell)
     tell(f"job {done.id} succeeded")
+
+
+def _resuming(arguments: Sequence[str], experiment: str) -> list[str]:
+    """The command that goes on with a run: a run is resumed as it was set up, so only where it lies is said again."""
+    where = [
+        value
+        for option, value in pairwise(arguments)
+        if option == "--set" and value.startswith(("resources.results=", "resources.storage="))
+    ]
+    settings = [text for value in where for text in ("--set", value)]
+    return [*arguments[:2], "--experiment", experiment, *settings, "--resume"]
 
 
 def _had_tls(cluster: ClusterFile) -> bool:

@@ -102,7 +102,7 @@ def forwarding(cluster: ClusterFile, port: int) -> Iterator[subprocess.Popen[byt
 def _prepared(cluster: ClusterFile, tls: bool) -> Iterator[Path]:
     """A cluster's file as the launcher gets it: paths that hold anywhere, the token, and certificates if wanted."""
     content: dict[str, Any] = dict(cluster.content)
-    mounts = {there: str(_local(here)) for there, here in (content.get("file_mounts") or {}).items()}
+    mounts: dict[str, str] = {there: str(_local(here)) for there, here in (content.get("file_mounts") or {}).items()}
     mounts.setdefault(TOKEN_ON_NODES, str(token_path()))
     if tls:
         if not cluster.on_premises:
@@ -110,11 +110,16 @@ def _prepared(cluster: ClusterFile, tls: bool) -> Iterator[Path]:
                 f"--tls: got it for {cluster.path.name}, allowed is a cluster whose addresses are known beforehand, "
                 "with provider local"
             )
-        folder = tls_folder(cluster.name)
-        certify(folder, cluster.addresses)
-        mounts[TLS_ON_NODES] = str(folder)
+        certify(tls_folder(cluster.name), cluster.addresses)
+        mounts[TLS_ON_NODES] = str(tls_folder(cluster.name))
     content["file_mounts"] = mounts
     with tempfile.TemporaryDirectory(prefix="entrepot-cluster-") as folder_name:
+        for there, here in mounts.items():
+            if Path(here) == ROOT:
+                # The launcher reads all that it brings, even what `rsync_exclude` keeps back: here whole environments.
+                mounts[there] = str(Path(folder_name) / "repository")
+                left_out = shutil.ignore_patterns(*(content.get("rsync_exclude") or ()))
+                shutil.copytree(ROOT, mounts[there], ignore=left_out, symlinks=True)
         path = Path(folder_name) / cluster.path.name
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         yield path

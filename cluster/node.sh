@@ -1,5 +1,5 @@
 # What every node's login shells begin with: `setup_commands` have ~/.profile read it. Ray's processes inherit it.
-export PATH="$HOME/entrepot/.venv/bin:$PATH"
+export PATH="$HOME/entrepot-venv/bin:$PATH"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # two threads on two busy cores are ten times slower
 export RAY_USAGE_STATS_ENABLED="${RAY_USAGE_STATS_ENABLED:-0}"
 

@@ -51,6 +51,7 @@ def supervise(
     open_jobs: Callable[[], AbstractContextManager[Submitter]],
     restart: Callable[[], None],
     arguments: Sequence[str],
+    resuming: Sequence[str],
     *,
     experiment: str,
     modules: Sequence[str] = (),
@@ -65,6 +66,7 @@ def supervise(
         open_jobs: Opens a way to the cluster's jobs; raises UnreachableError or OSError if there is none now.
         restart: Starts the cluster again; what still ran there would end.
         arguments: The command's, such as `["train", "trading", "--experiment", "mine"]`.
+        resuming: Those of the command that goes on with what the first left behind, `--resume` among them.
         experiment: What it is called; jobs are named after it.
         modules: A user's modules to send along.
         watch: How patiently.
@@ -96,7 +98,7 @@ def supervise(
                     if job is None:
                         attempt += 1
                         job = f"{experiment}-{attempt}-{int(time.time())}"
-                        jobs.submit([*arguments, *(["--resume"] if resume else [])], job=job, modules=modules)
+                        jobs.submit(resuming if resume else arguments, job=job, modules=modules)
                         tell(f"submitted {job}")
                     ended = _wait(jobs, job, watch, sleep)
                 break

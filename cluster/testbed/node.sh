@@ -10,8 +10,8 @@ for folder in /tmp /run /dev/shm; do
     mount -t tmpfs tmpfs "$folder"
 done
 chmod 1777 /tmp /dev/shm
-mkdir -p /run/sshd /run/home/entrepot
-ln -s "$environment" /run/home/entrepot/.venv # there is no internet to install one from
+mkdir -p /run/sshd /run/home
+ln -s "$environment" /run/home/entrepot-venv # there is no internet to install one from
 hostname "$name"
 
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done

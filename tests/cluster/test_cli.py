@@ -120,6 +120,13 @@ def test_supervised_runs_have_a_name(desk: type[Desk]) -> None:
             call("submit", URL, "--supervise", "--", *wrong)
 
 
+def test_a_run_is_resumed_as_it_was_set_up() -> None:
+    """Where it lies is said again; its settings are not, for `--resume` refuses them."""
+    asked = ["train", "cue", "--seed", "3", "--set", "resources.storage=s3://bucket", "--set", "ppo.lr=0.1"]
+    resuming = ["train", "cue", "--experiment", "mine", "--set", "resources.storage=s3://bucket", "--resume"]
+    assert cli._resuming(asked, "mine") == resuming
+
+
 def test_logs(desk: type[Desk]) -> None:
     """Without an id they are the newest job's."""
     assert call("logs", URL) == (0, "log of new\n")

@@ -21,6 +21,7 @@ import json, os, pathlib, sys, time
 folder = pathlib.Path(__file__).parent
 call = {"arguments": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}
 call["files"] = {each: pathlib.Path(each).read_text() for each in sys.argv if each.endswith(".yaml")}
+call["beside"] = sorted(str(each) for path in call["files"] for each in pathlib.Path(path).parent.glob("*/*"))
 with (folder / "calls.jsonl").open("a") as stream:
     stream.write(json.dumps(call) + "\\n")
 print("warming up\\nthe last words")
@@ -71,10 +72,11 @@ def test_up(ray: Path, tmp_path: Path) -> None:
     assert environment["RAY_AUTH_MODE"] == "token"
     assert not {"RAY_AUTH_TOKEN", "RAY_ADDRESS"} & set(environment)
     (text,) = call["files"].values()
-    assert yaml.safe_load(text)["file_mounts"] == {
-        "~/entrepot": str(ROOT),
-        "~/.ray/auth_token": str(tmp_path / ".ray" / "auth_token"),
-    }
+    mounts = yaml.safe_load(text)["file_mounts"]
+    assert mounts["~/.ray/auth_token"] == str(tmp_path / ".ray" / "auth_token")
+    sent = {Path(path).name for path in call["beside"] if path.startswith(mounts["~/entrepot"])}
+    assert {"entrepot.py", "Makefile", "requirements.txt", "cluster"} <= sent
+    assert not {".venv", ".git", "results"} & sent, "what nodes do not need would be read through and sent"
     assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
     assert not Path(call["arguments"][-1]).exists(), "the launcher's copy stays behind"
 

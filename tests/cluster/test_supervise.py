@@ -67,6 +67,7 @@ class Script:
             self.open,
             self.restart,
             ["train", "cue"],
+            ["train", "cue", "--resume"],
             experiment="mine",
             watch=WATCH,
             tell=self.told.append,

@@ -24,14 +24,14 @@ def head(cluster: Path, nodes: list[Node]) -> Node:
 
 def python(script: str) -> str:
     """A command that runs a Python script with the cluster's own packages."""
-    return f"~/entrepot/.venv/bin/python -c {shlex.quote(script)}"
+    return f"~/entrepot-venv/bin/python -c {shlex.quote(script)}"
 
 
 def test_the_dashboard_is_not_on_the_network(head: Node, nodes: list[Node]) -> None:
     """From another machine there is nobody to ask: neither for the dashboard, nor to take a job."""
     for command in (
         f"curl -sS -m 10 http://{head.address}:8265/api/version",
-        f"{ANONYMOUS} ~/entrepot/.venv/bin/ray job submit --address http://{head.address}:8265 -- true",
+        f"{ANONYMOUS} ~/entrepot-venv/bin/ray job submit --address http://{head.address}:8265 -- true",
     ):
         done = nodes[1].run(f"mkdir -p /tmp/nobody; {command}", check=False, timeout=120)
         assert done.returncode != 0
@@ -49,7 +49,7 @@ def test_the_dashboard_wants_the_token(head: Node) -> None:
 
 def test_a_job_wants_the_token(head: Node) -> None:
     """`ray job submit` without a token is turned away on the head, too."""
-    submit = "~/entrepot/.venv/bin/ray job submit --address http://127.0.0.1:8265 -- touch /tmp/was-here"
+    submit = "~/entrepot-venv/bin/ray job submit --address http://127.0.0.1:8265 -- touch /tmp/was-here"
     done = head.run(f"mkdir -p /tmp/nobody; {ANONYMOUS} {submit.replace('~', '/run/home')}", check=False, timeout=120)
     assert done.returncode != 0
     assert "401" in done.stdout + done.stderr or "auth" in (done.stdout + done.stderr).lower()

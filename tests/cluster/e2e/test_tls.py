@@ -21,7 +21,7 @@ def test_tls(cluster: Path, nodes: list[Node]) -> None:
     assert other.run("stat -c %a ~/.ray/tls/server.key").stdout.strip() == "600"
     script = f"import ray; ray.init(address='{head.address}:6379', logging_level='ERROR'); print('CPUS', ray.nodes())"
     plain = other.run(
-        f'RAY_AUTH_MODE=token RAY_USE_TLS=0 timeout 60 ~/entrepot/.venv/bin/python -c "{script}"',
+        f'RAY_AUTH_MODE=token RAY_USE_TLS=0 timeout 60 ~/entrepot-venv/bin/python -c "{script}"',
         check=False,
         timeout=90,
     )
