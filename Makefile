@@ -51,7 +51,7 @@ test: $(VENV)/.dev test-tools ## Run the tests
 test-cluster: $(VENV)/.dev test-tools ## Run a cluster of three real nodes on this machine: launch, faults, TLS (root)
 	@cluster/testbed/lab.sh $(BIN)/pytest tests/cluster/e2e $(ARGS)
 
-test-tools: ## Install the programs that tests drive (chromium, nginx, openssl, nftables, h2load)
+test-tools: ## Install the programs that tests drive (chromium, nginx, openssl, nftables, h2load, prometheus, sshd, …)
 	@tests/tools.sh
 
 lint: $(VENV)/.dev ## Check style, types and the direction of imports

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -102,11 +102,12 @@ def status(target: Target, debug: Debug = False) -> None:
 
     from cluster.connection import connect
     from cluster.jobs import Jobs
+    from cluster.nodes import list_nodes
     from cluster.tables import jobs_table, nodes_table
 
     with connect(target) as url:
         console = Console()
-        console.print(nodes_table(_nodes(url)))
+        console.print(nodes_table(list_nodes(url)))
         console.print(jobs_table(Jobs(url).list()))
 
 
@@ -138,6 +139,22 @@ def logs(
             _write(jobs.logs(job))
 
 
+@clusters.command(epilog="Example:\n\nentrepot cluster join cluster/onprem.yaml")
+def join(file: File, debug: Debug = False) -> None:
+    """Have machines join that are in the file but not in the cluster: they were off, or are new. What runs goes on."""
+    from cluster.connection import connect
+    from cluster.nodes import bring_back
+
+    cluster = ClusterFile.read(file)
+    if not cluster.on_premises:
+        raise ClusterError(
+            f"join: got {file.name}, allowed is a cluster with provider local; others rent machines anew"
+        )
+    with connect(str(file)) as url:
+        joined = bring_back(cluster, url)
+    typer.echo(f"joined: {', '.join(joined)}" if joined else "all machines of the file are in the cluster")
+
+
 @clusters.command(epilog="Example:\n\nentrepot cluster down cluster/onprem.yaml")
 def down(file: File, debug: Debug = False) -> None:
     """End a cluster: Ray on every node, and the machines where they are rented."""
@@ -154,6 +171,7 @@ def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> Non
     from cluster.connection import connect
     from cluster.jobs import Jobs
     from cluster.launcher import up as launch
+    from cluster.nodes import bring_back
     from cluster.supervise import supervise
 
     if arguments[0] not in ("train", "sweep") or "--resume" in arguments:
@@ -177,8 +195,17 @@ def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> Non
     def tell(line: str) -> None:
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
+    def tend(jobs: Jobs) -> None:
+        if target.startswith(("http://", "https://")):
+            return
+        cluster = ClusterFile.read(Path(target))
+        if cluster.on_premises and (joined := bring_back(cluster, jobs.url)):
+            tell(f"joined again: {', '.join(joined)}")
+
     resuming = _resuming(arguments, experiment)
-    done = supervise(open_jobs, restart, arguments, resuming, experiment=experiment, modules=modules, tell=tell)
+    done = supervise(
+        open_jobs, restart, arguments, resuming, experiment=experiment, modules=modules, tell=tell, tend=tend
+    )
     tell(f"job {done.id} succeeded")
 
 
@@ -211,14 +238,16 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
 
 
 def _for_the_head(argument: str) -> str:
-    """An argument as it holds where the repository is sent: the path of a file in it, from there.
+    """An argument as it holds where the repository is sent: the relative path of a file here, from there.
+
+    Absolute paths are taken for the head's, such as those on storage that all share.
 
     Raises:
-        ClusterError: If it is the path of a file that is not sent.
+        ClusterError: If it is the relative path of a file that is not sent.
     """
     key, equals, value = argument.partition("=")
     text = value if equals else argument
-    if not text or "\n" in text or not (Path(text).suffix and Path(text).is_file()):
+    if "\n" in text or not Path(text).suffix or Path(text).is_absolute() or not Path(text).is_file():
         return argument
     path = Path(text).resolve()
     if not path.is_relative_to(ROOT):
@@ -229,26 +258,15 @@ def _for_the_head(argument: str) -> str:
 def _await_nodes(file: Path, wanted: int, wait: float) -> int:
     """Waits until so many nodes are up, or time is up; returns how many are."""
     from cluster.connection import connect
+    from cluster.nodes import alive
 
     deadline, here = time.monotonic() + wait, 0
     with connect(str(file), patience=wait) as url:
         while True:
-            here = sum(node["state"] == "ALIVE" for node in _nodes(url))
+            here = len(alive(url))
             if here >= wanted or time.monotonic() > deadline:
                 return here
             time.sleep(1.0)
-
-
-def _nodes(url: str) -> list[dict[str, Any]]:
-    """The nodes that a cluster knows."""
-    from ray.util.state.api import StateApiClient
-    from ray.util.state.common import ListApiOptions, StateResource
-
-    from cluster.connection import headers
-
-    client = StateApiClient(address=url, headers={**headers(), "Content-Type": "application/json"})
-    found = client.list(StateResource.NODES, options=ListApiOptions(detail=True), raise_on_missing_output=False)
-    return [node if isinstance(node, dict) else dict(vars(node)) for node in found]
 
 
 def _write(text: str) -> None:

@@ -50,12 +50,17 @@ class Jobs:
     Args:
         url: Its dashboard's, as `connect` yields it.
 
+    Attributes:
+        url: The same.
+
     Raises:
         UnreachableError: If it does not answer.
     """
 
     def __init__(self, url: str) -> None:
         from ray.job_submission import JobSubmissionClient
+
+        self.url = url
 
         for name in ("ray", "ray.dashboard", "ray._private", "ray.job_submission"):
             logging.getLogger(name).setLevel(logging.ERROR)  # every file that is not sent would be a line

@@ -1,11 +1,13 @@
 """Ray's cluster launcher, with its traps handled: clusters go up and down, commands run on the head.
 
 What it does not do by itself on machines of one's own: with its new autoscaler (the default since Ray 2.50) it starts
-no workers, and `ray down` leaves workers running until they miss their head. Both are made good here.
+no workers; its old one never tries a machine again that it could not set up once, as when it was off; `ray down` leaves
+workers running until they miss their head. All three are made good here.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import shutil
@@ -13,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,21 @@ def down(cluster: ClusterFile) -> None:
             print(f"the head could not be reached ({error}); workers that run end within two minutes", file=sys.stderr)
             return
     _ray(cluster, "down", "--yes", str(cluster.path))
+
+
+def join(cluster: ClusterFile, workers: Sequence[str]) -> None:
+    """Sets machines up as workers of a cluster that is up, without touching what runs there.
+
+    For machines that were off, have been replaced by empty ones, or are new in the cluster's file.
+
+    Args:
+        cluster: Its description, on premises.
+        workers: Addresses of the machines.
+
+    Raises:
+        ClusterError: If a machine cannot be reached from the head, or set up.
+    """
+    execute(cluster, _join_command(cluster, workers))
 
 
 def execute(cluster: ClusterFile, command: str, *, timeout: float | None = None) -> str:
@@ -130,18 +147,44 @@ def _local(path: str) -> Path:
     return expanded if expanded.is_absolute() else (ROOT / expanded).resolve()
 
 
+def _join_command(cluster: ClusterFile, workers: Sequence[str]) -> str:
+    """A command for the head that does on each worker what the launcher would; all at once, it fails if one fails."""
+    content = cluster.content
+    mounts = [*(content.get("file_mounts") or ()), TLS_ON_NODES]
+    left_out = " ".join(f"--exclude {shlex.quote(each)}" for each in content.get("rsync_exclude") or ())
+    commands = [
+        *(content.get(name) or () for name in ("initialization_commands", "setup_commands", "worker_setup_commands")),
+        content.get("worker_start_ray_commands") or (),
+    ]
+    ssh = f"{SSH} -i ~/ray_bootstrap_key.pem"
+    steps = []
+    for mount in mounts:
+        folder = mount.rpartition("/")[0]
+        send = f'rsync -a {left_out} -e "{ssh}" {mount} {_user(cluster)}@$worker:{folder}/'
+        steps.append(f"{{ test ! -e {mount} || {{ {ssh} {_user(cluster)}@$worker mkdir -p {folder} && {send}; }}; }}")
+    for command in itertools.chain.from_iterable(commands):
+        script = f"export RAY_HEAD_IP={shlex.quote(cluster.addresses[0])}; {command}"
+        steps.append(f"{ssh} {_user(cluster)}@$worker {shlex.quote('bash --login -c ' + shlex.quote(script))}")
+    each = f'({" && ".join(steps)}) </dev/null & jobs_started="$jobs_started $!"'
+    addresses = " ".join(map(shlex.quote, workers))
+    return f"for worker in {addresses}; do {each}; done; for job in $jobs_started; do wait $job || exit 1; done"
+
+
+def _user(cluster: ClusterFile) -> str:
+    return shlex.quote(str((cluster.content.get("auth") or {}).get("ssh_user", "root")))
+
+
 def _stop_all(cluster: ClusterFile) -> str:
     """A command for the head that ends Ray there, lest it start workers anew, and then on the workers.
 
     The launcher's notes on nodes go too: a cluster that starts again must not take them for up.
     """
-    user = shlex.quote(f"{(cluster.content.get('auth') or {}).get('ssh_user', 'root')}")
     stop = shlex.quote("bash --login -c 'ray stop --grace-period 5' >/dev/null 2>&1")
     workers = " ".join(map(shlex.quote, cluster.workers))
     notes = shlex.quote(f"/tmp/ray/cluster-{cluster.name}.")
     return (
         f"ray stop --grace-period 5; for worker in {workers}; do "
-        f"{SSH} -i ~/ray_bootstrap_key.pem {user}@$worker {stop} & done; wait; rm -f {notes}state {notes}lock"
+        f"{SSH} -i ~/ray_bootstrap_key.pem {_user(cluster)}@$worker {stop} & done; wait; rm -f {notes}state {notes}lock"
     )
 
 

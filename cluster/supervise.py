@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from cluster.connection import UnreachableError
@@ -40,11 +41,13 @@ class Watch:
         pause: Time between two looks [s].
         grace: How long the cluster may be out of reach before it is started again [s].
         failures: How often the command may fail by itself; losing it with the head does not count.
+        round: Time between two looks after the other machines [s].
     """
 
     pause: float = 3.0
     grace: float = 30.0
     failures: int = 3
+    round: float = 60.0
 
 
 def supervise(
@@ -57,6 +60,7 @@ def supervise(
     modules: Sequence[str] = (),
     watch: Watch | None = None,
     tell: Callable[[str], Any] = print,
+    tend: Callable[[Any], Any] = lambda jobs: None,
     sleep: Callable[[float], Any] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Job:
@@ -71,6 +75,7 @@ def supervise(
         modules: A user's modules to send along.
         watch: How patiently.
         tell: Told what happens, a line at a time.
+        tend: Looks after machines that have dropped out, now and then; gets the way to the jobs.
         sleep: Waits.
         clock: Tells the time [s].
 
@@ -100,7 +105,7 @@ def supervise(
                         job = f"{experiment}-{attempt}-{int(time.time())}"
                         jobs.submit(resuming if resume else arguments, job=job, modules=modules)
                         tell(f"submitted {job}")
-                    ended = _wait(jobs, job, watch, sleep)
+                    ended = _wait(jobs, job, watch, partial(tend, jobs), sleep, clock)
                 break
             except (OSError, UnreachableError) as error:
                 if unreachable is None:
@@ -129,18 +134,29 @@ def supervise(
         tell(f"job {ended.id} failed ({ended.message or 'no reason given'}); it is submitted again with --resume")
 
 
-def _wait(jobs: Submitter, job: str, watch: Watch, sleep: Callable[[float], Any]) -> Job:
-    """Waits until a job has ended.
+def _wait(
+    jobs: Submitter,
+    job: str,
+    watch: Watch,
+    tend: Callable[[], Any],
+    sleep: Callable[[float], Any],
+    clock: Callable[[], float],
+) -> Job:
+    """Waits until a job has ended, and looks after the machines meanwhile.
 
     Raises:
         ConnectionError: If the cluster, or the job with it, is lost meanwhile.
     """
+    tended = clock()
     while True:
         found = jobs.get(job)
         if found is None:
             raise ConnectionError(f"job {job} is not known any more")
         if found.ended:
             return found
+        if clock() - tended >= watch.round:
+            tend()
+            tended = clock()
         sleep(watch.pause)
 
 

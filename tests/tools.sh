@@ -1,15 +1,22 @@
 #!/bin/sh
 # Installs the programs that some tests and benchmarks drive: a browser for the page, nginx and openssl for TLS, nft for
-# the firewall, h2load for load.
+# the firewall, h2load for load, Prometheus with promtool for monitoring; what machines in a laboratory need (sshd, ip, …).
 # Where this is not Debian, or not root, it says what is missing, and those tests are skipped.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 missing=""
-for tool in chromium nginx openssl nft h2load; do
-    package=$tool
-    [ "$tool" = nft ] && package=nftables
-    [ "$tool" = h2load ] && package=nghttp2-client
+for tool in chromium nginx openssl nft h2load prometheus ssh sshd rsync ip ss pgrep curl unshare; do
+    case $tool in
+        nft) package=nftables ;;
+        h2load) package=nghttp2-client ;;
+        ssh) package=openssh-client ;;
+        sshd) package=openssh-server ;;
+        ip | ss) package=iproute2 ;;
+        pgrep) package=procps ;;
+        unshare) package=util-linux ;;
+        *) package=$tool ;;
+    esac
     command -v "$tool" >/dev/null || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

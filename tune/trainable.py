@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ray.tune.result import TRIAL_INFO
+
 from algorithms.ppo import PPO
 from evaluation.callback import EvaluationCallback
 from rllib_configs.build import build_algorithm_config
 from rllib_configs.overrides import set_value, validate
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
+from tune.metrics import MetricsCallback, TrialName
 from tune.reporting import FiguresCallback
 from tune.suites import scored, suite_of
 
@@ -31,14 +34,21 @@ def resolve(trial: Mapping[str, Any]) -> ExperimentConfig:
     return validate(tree)
 
 
-def algorithm_config(config: ExperimentConfig) -> Any:
-    """RLlib's configuration of an experiment: curriculum, evaluation and figures call back in this order."""
+def algorithm_config(config: ExperimentConfig, name: TrialName | None = None) -> Any:
+    """RLlib's configuration of an experiment: curriculum, evaluation, figures and metrics call back in this order.
+
+    Args:
+        config: The experiment.
+        name: What the run is called in Prometheus; None: its figures are not exported.
+    """
     callbacks: list[Any] = []
     if scored(config):
         callbacks.append(
             partial(EvaluationCallback, suite_of(config), stages_of(config), every=config.evaluation.interval)
         )
     callbacks.append(partial(FiguresCallback, config.stop.improvement))
+    if name is not None:
+        callbacks.append(partial(MetricsCallback, name, config.stop))
     return build_algorithm_config(config, callbacks)
 
 
@@ -54,6 +64,22 @@ class ExperimentTrainable(PPO):
         filled: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)
         return {**filled, "config": self._values} if "config" in filled else filled
 
+    def save_checkpoint(self, checkpoint_dir: str) -> Any:
+        """Writes a checkpoint, and takes down when."""
+        saved = super().save_checkpoint(checkpoint_dir)
+        for callback in self._metrics_callbacks():
+            callback.saved()
+        return saved
+
+    def cleanup(self) -> None:
+        """Lets all processes go, and the figures; called by Tune."""
+        for callback in self._metrics_callbacks():
+            callback.close()
+        super().cleanup()
+
+    def _metrics_callbacks(self) -> list[MetricsCallback]:
+        return [each for each in getattr(self, "callbacks", ()) if isinstance(each, MetricsCallback)]
+
     @classmethod
     def default_resource_request(cls, config: Any) -> Any:
         """The CPUs of the main process and of each remote runner."""
@@ -63,5 +89,13 @@ class ExperimentTrainable(PPO):
 def _algorithm_config(config: Any) -> Any:
     """RLlib's configuration, from a trial's values or from itself."""
     if isinstance(config, Mapping) and "experiment" in config:
-        return algorithm_config(resolve(config))
+        return algorithm_config(resolve(config), _trial_name(config.get(TRIAL_INFO)))
     return config
+
+
+def _trial_name(info: Any) -> TrialName | None:
+    """The names that Tune gave a trial; None where there is no Tune.
+
+    Tune puts them into the trial's values. `ray.tune.get_context` knows them in functions only, not in classes.
+    """
+    return None if info is None else TrialName(info.experiment_name, info.trial_id)

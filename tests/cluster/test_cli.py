@@ -94,10 +94,13 @@ def test_files_must_be_among_what_is_sent(desk: type[Desk], tmp_path: Path, monk
         "--set",
         "curriculum=rllib_configs/base_ppo.yaml",
     ]
+    monkeypatch.chdir(tmp_path)
     outside = tmp_path / "mine.yaml"
     outside.write_text("")
     with pytest.raises(ClusterError, match="not sent to the cluster"):
-        call("submit", URL, "--", "train", "trading", "--config", str(outside))
+        call("submit", URL, "--", "train", "trading", "--config", "mine.yaml")
+    call("submit", URL, "--", "train", "trading", "--config", str(outside))
+    assert desk.submitted[1][0][3] == str(outside), "an absolute path is the head's"
 
 
 def test_a_failed_job_fails_the_command(desk: type[Desk]) -> None:

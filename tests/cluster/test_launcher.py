@@ -104,6 +104,17 @@ def test_down_stops_every_node(ray: Path, tmp_path: Path) -> None:
     assert down["arguments"][:2] == ["down", "--yes"]
 
 
+def test_join_does_what_the_launcher_would(ray: Path, tmp_path: Path) -> None:
+    """A machine gets what is mounted, each command in a login shell of its own, and the head's address."""
+    launcher.join(cluster_file(tmp_path), ["10.0.0.2", "10.0.0.9"])
+    command = calls(ray)[0]["arguments"][-1]
+    assert subprocess.run(["bash", "-n", "-c", command]).returncode == 0
+    parts = ["10.0.0.9", "~/.ray/auth_token", "make --directory", "node.sh", "RAY_HEAD_IP=10.0.0.1", "ray start"]
+    places = [command.index(part) for part in (*parts[:4], parts[5])]
+    assert places == sorted(places)
+    assert parts[4] in command
+
+
 def test_a_failure_is_one_line(ray: Path, tmp_path: Path) -> None:
     """What fails names the command, the cluster and the last thing it printed."""
     (ray / "exit_code").write_text("1")

@@ -12,7 +12,7 @@ from cluster.description import ClusterError
 from cluster.jobs import Job
 from cluster.supervise import Watch, supervise
 
-WATCH = Watch(pause=1.0, grace=10.0, failures=2)
+WATCH = Watch(pause=1.0, grace=10.0, failures=2, round=5.0)
 
 
 class Script:
@@ -30,6 +30,7 @@ class Script:
         self.down_until = 0.0
         self.time = 0.0
         self.told: list[str] = []
+        self.tended: list[object] = []
 
     def submit(self, arguments: Sequence[str], *, job: str | None = None, modules: Sequence[str] = ()) -> str:
         """Remembers what is asked."""
@@ -71,6 +72,7 @@ class Script:
             experiment="mine",
             watch=WATCH,
             tell=self.told.append,
+            tend=self.tended.append,
             sleep=self.sleep,
             clock=lambda: self.time,
         )
@@ -87,6 +89,13 @@ def test_an_undisturbed_run() -> None:
     assert script.run().status == "SUCCEEDED"
     assert script.submitted == [["train", "cue"]]
     assert script.restarts == 0
+
+
+def test_machines_are_looked_after() -> None:
+    """While a run lasts, somebody looks now and then after machines that dropped out."""
+    script = Script([state("RUNNING")] * 12 + [state("SUCCEEDED", 0)])
+    script.run()
+    assert script.tended == [script, script]
 
 
 def test_the_head_is_lost() -> None:

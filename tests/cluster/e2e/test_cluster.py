@@ -92,7 +92,7 @@ def test_trials_spread(cluster: Path, nodes: list[Node]) -> None:
 
 
 def test_runners_join_when_a_node_is_added(cluster: Path, nodes: list[Node]) -> None:
-    """Runners for which there is no CPU wait for one, while the others sample; a new machine gets them at once."""
+    """Runners for which there is no CPU wait while the others sample; an empty machine that joins gets them."""
     late = nodes[2]
     late.destroy()
     job = entrepot(
@@ -103,7 +103,8 @@ def test_runners_join_when_a_node_is_added(cluster: Path, nodes: list[Node]) -> 
     history = RESULTS / "elastic" / "history.jsonl"
     until(lambda: history.exists() and len(history.read_text().splitlines()) >= 3, 240)
     late.start()
-    until(lambda: bool(late.pids(RUNNER)), 240)
+    assert late.address in entrepot("cluster", "join", str(cluster))
+    until(lambda: bool(late.pids(RUNNER)), 120)
     lines = len(history.read_text().splitlines())
     until(lambda: len(history.read_text().splitlines()) > lines + 3, 60)
     rows = [json.loads(line) for line in history.read_text().splitlines()]

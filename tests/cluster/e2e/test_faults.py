@@ -27,10 +27,10 @@ def undisturbed(cluster: Path) -> Outcome:
 def mended(cluster: Path, nodes: list[Node]) -> Iterator[None]:
     """Switches on afterwards what was switched off, and waits until it is back."""
     yield
-    for node in nodes:
-        if not node.alive:
+    if off := [node for node in nodes if not node.alive]:
+        for node in off:
             node.start()
-    entrepot("cluster", "up", str(cluster))
+        entrepot("cluster", "join", str(cluster))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
