@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from algorithms.networks.config import NetworkConfig
 from envs.base import EnvConfig, Task
@@ -114,6 +114,22 @@ class Resources(Section):
     max_failures: int = Field(ge=-1, description="Times a crashed trial is restarted from its checkpoint; -1: always.")
     restart_delay: NonNegative = Field(description="Wait before a dead sampling process is restarted [s].")
     results: str = Field(min_length=1, description="Folder in which every experiment has a folder of its own.")
+    storage: str | None = Field(
+        description="URI, such as s3://bucket/path or gs://bucket/path, where checkpoints and everything that --resume "
+        "needs are kept when the nodes share no folder; null: all is in `results`."
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def _is_uri(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if not separator or not scheme or not rest.strip("/"):
+            raise ValueError(f"got {value!r}, allowed is a URI such as s3://bucket/path or gs://bucket/path, or null")
+        if "@" in rest.partition("/")[0] and ":" in rest.partition("@")[0]:
+            raise ValueError("got a URI with a secret in it, allowed is one without: configurations are written down")
+        return value
 
 
 class ExperimentConfig(Section):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune import Callback
 
-from tune import figures, history
+from tune import figures, history, paths
 from tune.events import Event, EventKind, check_asked, publish
 
 logger = logging.getLogger("entrepot")
@@ -29,7 +29,8 @@ class EventCallback(Callback):
 
     def history_folder(self, trial: str) -> Path:
         """Where a trial's history goes."""
-        return self.folder if self.single else self.folder / f"trial_{trial}"
+        folder = paths.here(self.folder)
+        return folder if self.single else folder / f"trial_{trial}"
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Ends the experiment if someone asked for it."""

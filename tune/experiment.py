@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_configs.schema import ExperimentConfig
-from tune import figures, history, paths
+from tune import figures, history, mirror, paths, storage
 from tune.events import Event, EventKind, Listener, StopAskedError, listening, publish
 from tune.files import read_json, write_json
 from tune.launch import hush, ray_for
@@ -71,7 +71,7 @@ def train(
         config: The experiment.
         name: Name of the experiment and of its folder in `resources.results`; made up if None.
         resume: Go on with the experiment of that name (the domain's latest if None) where its last checkpoint is; its
-            own configuration then counts, and `config` only says where results lie.
+            own configuration then counts, and `config` only says where results lie, and in which storage.
         listeners: Told what happens.
 
     Returns:
@@ -79,7 +79,7 @@ def train(
 
     Raises:
         ConfigError: If a name, a curriculum or the resources are not what they may be.
-        FolderError: If results cannot be written.
+        FolderError: If results or storage cannot be written.
         TrainingError: If training failed more often than `resources.max_failures`, or was interrupted.
     """
     hush()
@@ -91,15 +91,17 @@ def train(
         return done
     if not resume:
         check_algorithm(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths.save_config(folder, config)
-    with listening(folder.name, *listeners), ray_for(config):
-        publish(Event(EventKind.STARTED, folder.name))
-        try:
-            grid = _tuner(config, folder).fit()
-        except StopAskedError as error:
-            raise InterruptedTrainingError(f"training was interrupted; {resumable(folder.name)}") from error
-    return _result(config, folder, grid)
+    with ray_for(config):
+        if not resume:  # only now: a run that is refused takes no name
+            folder.mkdir(parents=True, exist_ok=True)
+            paths.save_config(folder, config)
+        with mirror.kept(config, folder) as keepers, listening(folder.name, *listeners, *keepers):
+            publish(Event(EventKind.STARTED, folder.name))
+            try:
+                grid = _tuner(config, folder).fit()
+            except StopAskedError as error:
+                raise InterruptedTrainingError(f"training was interrupted; {resumable(folder.name)}") from error
+            return _result(config, folder, grid)
 
 
 def _tuner(config: ExperimentConfig, folder: Path) -> Any:
@@ -110,8 +112,9 @@ def _tuner(config: ExperimentConfig, folder: Path) -> Any:
 
     from tune.trainable import ExperimentTrainable
 
-    if Tuner.can_restore(str(folder)):
-        return Tuner.restore(str(folder), ExperimentTrainable, resume_errored=True)
+    place = storage.tune_place(config, folder)
+    if Tuner.can_restore(place):
+        return Tuner.restore(place, ExperimentTrainable, resume_errored=True)
     return Tuner(
         ExperimentTrainable,
         param_space={"experiment": config.model_dump(mode="json")},
@@ -153,7 +156,7 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
         callbacks.append(TrackingCallback(config.tracking.uri, folder.name, folder, params, parent))
     return RunConfig(
         name=folder.name,
-        storage_path=str(folder.parent),
+        storage_path=storage.tune_root(config, folder),
         stop=Bounds(config.stop),
         callbacks=callbacks,
         failure_config=FailureConfig(max_failures=config.resources.max_failures),
@@ -187,9 +190,10 @@ def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResu
     if ranked:
         _, checkpoint, metrics = max(ranked, key=lambda entry: entry[0])
         best = Path(checkpoint.path)
+    origin = storage.tune_path(config, folder)
     trained = {
-        "checkpoint": str(best.relative_to(folder)),
-        "last_checkpoint": str(newest.relative_to(folder)),
+        "checkpoint": best.relative_to(origin).as_posix(),
+        "last_checkpoint": newest.relative_to(origin).as_posix(),
         "figures": row,
         "best": figures.pick(metrics),
         "stopped_by": reason,
@@ -201,10 +205,13 @@ def _result(config: ExperimentConfig, folder: Path, grid: Any) -> ExperimentResu
 
 
 def _load(config: ExperimentConfig, folder: Path) -> ExperimentResult | None:
-    """The result of training that is over, as it stands on disk; None while it is not over."""
+    """The result of training that is over, its checkpoints fetched from storage if need be; None if it is not over."""
     trained = read_json(folder / paths.TRAINED)
     if trained is None:
         return None
+    if (keeper := mirror.mirror_of(config, folder)) is not None:
+        keeper.fetch_checkpoint(trained["checkpoint"])
+        keeper.fetch_checkpoint(trained["last_checkpoint"])
     return ExperimentResult(
         name=folder.name,
         folder=folder,

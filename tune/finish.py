@@ -26,6 +26,8 @@ from tune.events import Event, EventKind, Listener, listening, publish
 from tune.experiment import ExperimentResult, train
 from tune.files import read_json, write_json
 from tune.launch import hush
+from tune.mirror import mirror_of
+from tune.preflight import prepare
 from tune.progress import Display
 from tune.reports import LEARNER, write_experiment_report
 from tune.suites import suite_of
@@ -100,9 +102,12 @@ def run(
 
     Raises:
         ConfigError: If the configuration cannot be run.
-        tune.files.FolderError: If results cannot be written.
+        tune.files.FolderError: If results or storage cannot be written.
         tune.experiment.TrainingError: If training failed for good or was interrupted.
     """
+    if resume:  # what is shown are its own name and bounds
+        config, folder = prepare(config, name, resume=True)
+        name = folder.name
     if quiet:
         result = train(config, name=name, resume=resume, listeners=listeners)
         with listening(result.name, *listeners):
@@ -118,7 +123,7 @@ def finish(result: ExperimentResult) -> Finished:
 
     Raises:
         policies.bundle.BundleError: If the exported graph does not do what the networks do, or cannot be written.
-        OSError: If a result cannot be written.
+        OSError: If a result cannot be written, here or to storage.
     """
 
     def say(text: str) -> None:
@@ -156,6 +161,9 @@ def finish(result: ExperimentResult) -> Finished:
         note=note,
     )
     _save_summary(finished, bundle)
+    if (mirror := mirror_of(result.config, result.folder)) is not None:
+        say("writing to storage")
+        mirror.push()
     publish(Event(EventKind.FINISHED, result.name, figures=dict(result.figures)))
     return finished
 

@@ -11,10 +11,14 @@ from typing import Any
 
 from rllib_configs.errors import ConfigError, one_line
 from rllib_configs.schema import ExperimentConfig
+from tune.joining import announced, start
 from tune.runtime import runtime_env
+from tune.sharing import alive_nodes, check_nodes
+from tune.tracking_uri import warn_of_lonely_file
 
 QUIET = {
     "PYTHONWARNINGS": "ignore",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # a server would have two lines at the end of each run
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own tables would fight with ours
     "RAY_DEDUP_LOGS": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -53,12 +57,14 @@ def local_cpus() -> int:
 
 
 def needed_cpus(config: ExperimentConfig) -> int:
-    """CPUs that one trial asks Ray for: its main process, and one a remote runner."""
+    """CPUs that one trial keeps busy: its main process, and one a remote runner."""
     return 1 + config.runners.num_env_runners
 
 
 def check_resources(config: ExperimentConfig, available: float, *, cluster: bool = False) -> None:
     """Refuses a trial that could never start: Tune would wait for its CPUs for ever.
+
+    On a cluster the main process and one remote runner must find a CPU; further runners join when there is room.
 
     Args:
         config: The experiment.
@@ -66,14 +72,18 @@ def check_resources(config: ExperimentConfig, available: float, *, cluster: bool
         cluster: Whether they are a cluster's.
 
     Raises:
-        ConfigError: If the trial asks for more.
+        ConfigError: If the trial needs more.
     """
-    needed = needed_cpus(config)
-    if needed > available:
-        where = "the cluster has" if cluster else "this run may use"
+    runners, needed = config.runners.num_env_runners, needed_cpus(config)
+    if cluster and min(needed, 2) > available:
         raise ConfigError(
-            f"runners.num_env_runners: got {config.runners.num_env_runners}, which needs {needed} CPUs with the main "
-            f"process, but {where} {available:g}; allowed is 0 to {max(0, int(available) - 1)}"
+            f"runners.num_env_runners: got {runners}, which needs {min(needed, 2)} CPUs or more with the main process, "
+            f"but the cluster has {available:g}; allowed is {'0, or ' if available >= 1 else ''}a cluster with more"
+        )
+    if not cluster and needed > available:
+        raise ConfigError(
+            f"runners.num_env_runners: got {runners}, which needs {needed} CPUs with the main process, but this run "
+            f"may use {available:g}; allowed is 0 to {max(0, int(available) - 1)}"
         )
 
 
@@ -85,13 +95,15 @@ def ray_for(config: ExperimentConfig) -> Iterator[None]:
     with the context.
 
     Raises:
-        ConfigError: If the trial could never be scheduled, or the cluster cannot be reached.
+        ConfigError: If the trial could never be scheduled, the cluster cannot be joined, or its nodes do not share what
+            the run leaves behind.
     """
     hush()
     import ray
 
     if ray.is_initialized():
-        check_resources(config, ray.cluster_resources().get("CPU", 0.0), cluster=True)
+        check_scheduling(config)
+        _check_sharing(config)
         yield
         return
     modules = [config.domain] if ":" in config.domain else []
@@ -101,29 +113,36 @@ def ray_for(config: ExperimentConfig) -> Iterator[None]:
     except ValueError as error:
         raise ConfigError(one_line(error)) from error
     cpus = config.resources.cpus or local_cpus()
-    joined = bool(os.environ.get("RAY_ADDRESS"))
-    if not joined:
+    if not announced():
         check_resources(config, cpus)
-    try:
-        joined = _start(ray, options, None if joined else cpus)
-    except ConnectionError as error:
-        raise ConfigError(f"RAY_ADDRESS: got {os.environ.get('RAY_ADDRESS')!r}, no cluster answers there") from error
+    joined = start(options, cpus)
     try:
         hush()  # ray.init sets its loggers anew
-        check_resources(config, ray.cluster_resources().get("CPU", 0.0), cluster=joined)
+        check_scheduling(config, joined=joined)
+        _check_sharing(config)
         yield
     finally:
         ray.shutdown()
 
 
-def _start(ray: Any, options: dict[str, Any], cpus: int | None) -> bool:
-    """Starts a local Ray with `cpus`, or joins a cluster; returns whether it is a cluster."""
-    if cpus is not None:
-        try:
-            ray.init(num_cpus=cpus, include_dashboard=False, **options)
-            return False
-        except ValueError as error:
-            if "existing cluster" not in str(error):  # `ray start` ran on this machine: Ray joins that one
-                raise
-    ray.init(**options)
-    return True
+def check_scheduling(config: ExperimentConfig, *, joined: bool = False) -> None:
+    """Checks a trial against the Ray there is.
+
+    Args:
+        config: The experiment.
+        joined: Whether it is known to be a cluster; one of several nodes is, whoever started it.
+
+    Raises:
+        ConfigError: If the trial could never be scheduled.
+    """
+    import ray
+
+    cluster = joined or len(alive_nodes()) > 1
+    check_resources(config, ray.cluster_resources().get("CPU", 0.0), cluster=cluster)
+
+
+def _check_sharing(config: ExperimentConfig) -> None:
+    """Checks where a run leaves things behind, if there are several nodes."""
+    if len(alive_nodes()) > 1:
+        check_nodes(config)
+        warn_of_lonely_file(config)

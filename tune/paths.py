@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +23,8 @@ BUNDLE = "bundle"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 RANKING = "ranking.json"
+
+_settled: dict[str, Path] = {}
 
 
 def absolute(config: ExperimentConfig) -> ExperimentConfig:
@@ -76,8 +79,14 @@ def new_folder(config: ExperimentConfig, name: str) -> Path:
     return folder
 
 
-def find_folder(results: Path, name: str | None, domain: str) -> Path:
+def find_folder(results: Path, name: str | None, domain: str, others: Iterable[str] = ()) -> Path:
     """The folder of an experiment that exists: of the given name, or the domain's latest.
+
+    Args:
+        results: Folder that holds the experiments.
+        name: Its name, if it is known.
+        domain: The domain whose latest is meant if not.
+        others: Names that are known besides, to guess at what was meant.
 
     Raises:
         ConfigError: If there is none.
@@ -86,12 +95,25 @@ def find_folder(results: Path, name: str | None, domain: str) -> Path:
     if name is not None:
         folder = results / check_name(name)
         if not (folder / CONFIG).is_file():
-            raise ConfigError(unknown_name("experiment", name, [path.parent.name for path in found]))
+            raise ConfigError(unknown_name("experiment", name, {*others, *(path.parent.name for path in found)}))
         return folder
     for path in reversed(found):
         if read_yaml(path).get("domain") == domain:
             return path.parent
     raise ConfigError(f"--resume: there is no experiment with {domain} in {results}")
+
+
+def settle(folder: Path) -> None:
+    """Says where an experiment's folder lies on this machine."""
+    _settled[folder.name] = folder
+
+
+def here(folder: Path) -> Path:
+    """An experiment's folder on this machine, whichever machine `folder` was written down on.
+
+    Tune pickles its callbacks with the folders they hold, and another machine may go on with the run.
+    """
+    return _settled.get(folder.name, folder)
 
 
 def save_config(folder: Path, config: ExperimentConfig) -> None:

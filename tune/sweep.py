@@ -16,7 +16,7 @@ from rllib_configs.errors import ConfigError
 from rllib_configs.overrides import merge, set_value, validate
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.space import Choice, Integer, LogUniform, SweepConfig, Uniform, check_space, plain_values
-from tune import figures, paths
+from tune import figures, mirror, paths, storage
 from tune.events import Event, EventKind, Listener, listening, publish
 from tune.experiment import SNAPSHOT_EVERY, TrainingError, cause_of, run_config, tune_config
 from tune.files import read_json, write_json
@@ -91,7 +91,7 @@ def sweep(
 
     Raises:
         ConfigError: If a value of the space is not allowed, or the resources are not there.
-        FolderError: If results cannot be written.
+        FolderError: If results or storage cannot be written.
         TrainingError: If every trial failed.
     """
     if samples < 1:
@@ -113,14 +113,15 @@ def sweep(
             f"evaluation.interval: got {config.evaluation.interval}, allowed in a sweep is 1 or more, in a domain with "
             "yardsticks: trials are ranked by score"
         )
-    if not resume:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths.save_config(folder, config)
-        write_json(folder / SWEEP, {"plan": plan.model_dump(mode="json"), "samples": samples})
-    with listening(folder.name, *listeners), ray_for(config):
-        publish(Event(EventKind.STARTED, folder.name))
-        grid = _tuner(config, plan, folder, samples).fit()
-    return _result(config, folder, grid)
+    with ray_for(config):
+        if not resume:  # only now: a sweep that is refused takes no name
+            folder.mkdir(parents=True, exist_ok=True)
+            paths.save_config(folder, config)
+            write_json(folder / SWEEP, {"plan": plan.model_dump(mode="json"), "samples": samples})
+        with mirror.kept(config, folder) as keepers, listening(folder.name, *listeners, *keepers):
+            publish(Event(EventKind.STARTED, folder.name))
+            grid = _tuner(config, plan, folder, samples).fit()
+            return _result(config, folder, grid)
 
 
 def configured(config: ExperimentConfig, plan: SweepConfig) -> ExperimentConfig:
@@ -149,8 +150,9 @@ def _tuner(config: ExperimentConfig, plan: SweepConfig, folder: Path, samples: i
     from tune.trainable import ExperimentTrainable
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if Tuner.can_restore(str(folder)):
-        return Tuner.restore(str(folder), ExperimentTrainable, resume_errored=True)
+    place = storage.tune_place(config, folder)
+    if Tuner.can_restore(place):
+        return Tuner.restore(place, ExperimentTrainable, resume_errored=True)
     cpus = ray.cluster_resources().get("CPU", 1.0)
     return Tuner(
         ExperimentTrainable,

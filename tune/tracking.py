@@ -21,12 +21,16 @@ from ray.tune import Callback
 
 from tune.figures import AGENT_STEPS, ITERATION
 from tune.files import read_json, write_json
+from tune.paths import here
 from tune.tracking_uri import mlflow_experiment
 
 logger = logging.getLogger("entrepot")
 
-RUNS = "tracking.json"
-"""File in an experiment's folder that remembers which MLflow run belongs to which trial."""
+RUNS = "tracking/runs.json"
+"""File below an experiment's folder that remembers which MLflow run belongs to which trial.
+
+Not in the folder itself: a restored Tune writes back the JSON files it found there, older than they have become.
+"""
 MAX_METRICS = 1000
 MAX_PARAMS = 100
 MAX_VALUE = 6000
@@ -154,6 +158,8 @@ class Writer:
 
         client = MlflowClient(tracking_uri=self._uri)
         self._experiment_id = mlflow_experiment(client, self._experiment, self._uri)
+        if self._parent_id is not None and not _reopened(client, self._parent_id):
+            self._parent_id = None
         if self._parent is not None and self._parent_id is None:
             self._parent_id = client.create_run(self._experiment_id, run_name=self._parent).info.run_id
             self._remember()
@@ -164,8 +170,7 @@ class Writer:
 
     def _begin(self, trial: str) -> None:
         """Makes the trial's run unless it has one; called again with every batch until the server has answered."""
-        if trial in self._runs:
-            self._client.update_run(self._runs[trial], status="RUNNING")
+        if trial in self._runs and _reopened(self._client, self._runs[trial]):
             return
         name, params = self._announced[trial]
         tags = {"entrepot.trial": trial}
@@ -197,6 +202,19 @@ class Writer:
             self._client.set_terminated(self._parent_id, "FINISHED")
 
 
+def _reopened(client: Any, run: str) -> bool:
+    """Sets a run going again; False if the store has no such run: the one that had it is gone with its machine."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.update_run(run, status="RUNNING")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
+
+
 class TrackingCallback(Callback):
     """Sends every trial's settings and results to MLflow.
 
@@ -217,7 +235,8 @@ class TrackingCallback(Callback):
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Starts the thread; Tune has pickled this callback before."""
-        self._writer = Writer(*self._arguments)
+        uri, experiment, folder, parent = self._arguments
+        self._writer = Writer(uri, experiment, here(folder), parent)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Starts the trial's run, or takes up the one it had."""

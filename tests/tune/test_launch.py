@@ -21,6 +21,17 @@ def test_more_runners_than_cpus_are_refused() -> None:
         check_resources(config, 2)
 
 
+def test_on_a_cluster_one_runner_must_find_a_cpu_and_the_others_may_wait() -> None:
+    """They join when nodes are added; without a CPU for the first of them nothing would ever be sampled."""
+    config = load("cue", overrides=["runners.num_env_runners=50"])
+    check_resources(config, 2, cluster=True)
+    with pytest.raises(ConfigError, match=r"got 50, which needs 2 CPUs or more .* cluster has 1; allowed is 0, or a"):
+        check_resources(config, 1, cluster=True)
+    check_resources(load("cue"), 1, cluster=True)
+    with pytest.raises(ConfigError, match=r"got 0, which needs 1 CPUs or more .* cluster has 0; allowed is a cluster"):
+        check_resources(load("cue"), 0, cluster=True)
+
+
 def test_defaults_fit_two_cpus() -> None:
     """What comes along runs on a small machine."""
     for domain in ("cue", "trading"):

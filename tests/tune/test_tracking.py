@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
+from rllib_configs.errors import ConfigError
+from rllib_configs.overrides import load
+from tune import paths
 from tune.figures import AGENT_STEPS
 from tune.tracking import (
     MAX_KEY,
@@ -26,7 +32,7 @@ from tune.tracking import (
     params_of,
     sanitise,
 )
-from tune.tracking_uri import absolute_uri, artifact_root
+from tune.tracking_uri import absolute_uri, artifact_root, check_server, warn_of_lonely_file
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +86,28 @@ def test_a_restored_experiment_goes_on_in_the_same_run(uri: str, tmp_path: Path)
     assert run.data.params == {"seed": "3"}
     steps = [point.step for point in MlflowClient(uri).get_metric_history(run.info.run_id, "nested/x")]
     assert steps == [10, 20]
+
+
+def test_a_run_whose_store_is_gone_is_begun_anew(uri: str, tmp_path: Path) -> None:
+    """Another machine goes on, and its SQLite file knows neither the run nor the sweep above it."""
+    first = TrackingCallback(uri, "gone", tmp_path, {"seed": 3}, parent="sweep")
+    play(first, trial("t"), steps=(10,))
+    store = MlflowClient(uri)
+    for run in runs_of(uri, "gone"):
+        store._tracking_client.store._hard_delete_run(run.info.run_id)
+    play(TrackingCallback(uri, "gone", tmp_path, {"seed": 3}, parent="sweep"), trial("t"), steps=(20,))
+    runs = {run.info.run_name: run for run in runs_of(uri, "gone")}
+    assert runs["trial t"].data.tags["mlflow.parentRunId"] == runs["sweep"].info.run_id
+    assert runs["trial t"].data.metrics["a_b_c"] == 10.0
+
+
+def test_records_go_where_the_run_lies_now(uri: str, tmp_path: Path) -> None:
+    """A restored callback remembers the folder of another machine, which is not made here."""
+    callback = pickle.loads(pickle.dumps(TrackingCallback(uri, "moved", Path("/elsewhere/moved"), {})))
+    paths.settle(tmp_path / "moved")
+    play(callback, trial("t"))
+    assert (tmp_path / "moved" / RUNS).is_file()
+    assert not Path("/elsewhere").exists()
 
 
 def test_trials_of_a_sweep_lie_under_one_parent(uri: str, tmp_path: Path) -> None:
@@ -145,3 +173,37 @@ def test_relative_sqlite_paths_become_absolute(tmp_path: Path, monkeypatch: pyte
     assert absolute_uri(f"sqlite:///{tmp_path}/x.db") == f"sqlite:///{tmp_path}/x.db"
     assert absolute_uri("http://tracking:5000") == "http://tracking:5000"
     assert artifact_root("http://tracking:5000") is None
+
+
+def test_a_server_that_does_not_answer_is_refused_before_anything_starts() -> None:
+    """The line names it; whatever a server answers, and every file, is left to MLflow."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=rf"^tracking.uri: got '{url}', no server answers there \(.*refused"):
+            check_server(url)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # says 501 to everything
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    check_server(f"http://user:secret@127.0.0.1:{server.server_port}/mlflow")
+    server.shutdown()
+    server.server_close()
+    check_server("sqlite:///mlflow.db")
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"tracking.uri": "sqlite:////home/me/mlflow.db"}, True),
+        ({"tracking.uri": "sqlite:////shared/results/mlflow.db"}, False),
+        ({"tracking.uri": "sqlite:////shared/results/mlflow.db", "resources.storage": "s3://bucket/runs"}, True),
+        ({"tracking.uri": "http://tracking:5000"}, False),
+        ({"tracking.uri": "sqlite:////home/me/mlflow.db", "tracking.enabled": False}, False),
+    ],
+)
+def test_a_file_of_one_node_is_warned_of(
+    changes: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless it lies in the folder that was found to be shared, or nothing is tracked."""
+    with caplog.at_level(logging.WARNING, "entrepot"):
+        warn_of_lonely_file(load("cue", values={"resources.results": "/shared/results", **changes}))
+    assert len(caplog.records) == warned
