@@ -28,6 +28,8 @@ Target = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show traces of errors.")]
 MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """A user's own domain, as `train` takes it."""
+RETURN = 120.0
+"""How long nodes may take to come back with a head that was started again, before the run goes on without them [s]."""
 
 
 @clusters.command(epilog="Examples:\n\nentrepot cluster up cluster/onprem.yaml\n\nentrepot cluster up mine.yaml --tls")
@@ -191,6 +193,7 @@ def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> Non
             raise ClusterError("it was given by its URL, and whoever started it must start it again")
         cluster = ClusterFile.read(Path(target))
         launch(cluster, tls=_had_tls(cluster))
+        _await_nodes(Path(target), cluster.least_nodes, RETURN)  # a run may need more than the head
 
     def tell(line: str) -> None:
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")

@@ -17,7 +17,8 @@ def test_tls(cluster: Path, nodes: list[Node]) -> None:
     """Nodes find each other and train over TLS, the control store proves who it is, and plain connections fail."""
     entrepot("cluster", "up", str(cluster), "--tls")
     head, other = nodes[0], nodes[1]
-    assert "Verify return code: 0 (ok)" in other.run(HANDSHAKE.format(address=head.address, proof=PROOF)).stdout
+    shaken = other.run(HANDSHAKE.format(address=head.address, proof=PROOF), check=False)  # Ray hangs up on openssl
+    assert "Verify return code: 0 (ok)" in shaken.stdout
     assert other.run("stat -c %a ~/.ray/tls/server.key").stdout.strip() == "600"
     script = f"import ray; ray.init(address='{head.address}:6379', logging_level='ERROR'); print('CPUS', ray.nodes())"
     plain = other.run(
