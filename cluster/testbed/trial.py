@@ -73,7 +73,7 @@ def run(
     disturb: Callable[[], Any] | None = None,
     *,
     after: int = 10,
-    timeout: float = 600,
+    timeout: float = 900,
 ) -> Outcome:
     """Submits a run with `--supervise`, and waits until it is over.
 

@@ -13,11 +13,11 @@ from cluster.testbed.trial import entrepot
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs the laboratory where there is none."""
-    if not inside():
-        here = Path(__file__).parent
-        for item in items:
-            if item.path.is_relative_to(here):
+    """Skips what needs the laboratory where there is none, and has patience: whole clusters start and fall here."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(1800))
+            if not inside():
                 item.add_marker(pytest.mark.skip(reason="needs the laboratory: make test-cluster"))
 
 
