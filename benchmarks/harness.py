@@ -83,9 +83,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "signal": Benchmark("What cash, buy-and-hold and the oracle earn on every stage", "benchmarks.stages:run"),
     "sampling": Benchmark("Agent-steps a second against RLlib's stock runner", "benchmarks.sampling:run"),
     "training": Benchmark("A whole PPO iteration against RLlib and Stable-Baselines3", "benchmarks.training:run"),
+    "scaling": Benchmark("Iterations with 1 to 64 remote runners: real, replayed, on paper", "benchmarks.scaling:run"),
     "agreement": Benchmark("PPO on the stock path and on ours learns to the same score", "benchmarks.agreement:run"),
     "serving": Benchmark("Policies over HTTP against RLlib's example of a deployment", "benchmarks.serving:run"),
     "overload": Benchmark("The service under five times the load it can take", "benchmarks.overload:run"),
+    "faults": Benchmark("What faults cost a run on a cluster of three real nodes (root)", "benchmarks.faults:run"),
     "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }

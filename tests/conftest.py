@@ -32,7 +32,7 @@ def ray_local() -> Iterator[None]:
     """One local Ray for the whole session, without a dashboard, ended with it."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

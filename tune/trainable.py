@@ -82,7 +82,7 @@ class ExperimentTrainable(PPO):
 
     @classmethod
     def default_resource_request(cls, config: Any) -> Any:
-        """The CPUs of the main process and of each remote runner."""
+        """The CPUs of the main process; remote runners ask for their own."""
         return super().default_resource_request(_algorithm_config(config))
 
 
