@@ -46,7 +46,11 @@ def laboratory(done: Path, stay: float) -> subprocess.Popen[bytes]:
     """Two machines that try each other out, write `done`, and stay on for some seconds."""
     script = SCRIPT.format(done=done, stay=stay)
     return subprocess.Popen(
-        [str(HERE / "lab.sh"), sys.executable, "-c", script], cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL
+        [str(HERE / "lab.sh"), sys.executable, "-c", script],
+        cwd=ROOT,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )
 
 
