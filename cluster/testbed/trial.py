@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -130,7 +131,7 @@ def run(
         iterations=max(last),
         repeated=len(last) - len(set(last)),
         standstill=max(later - earlier for (earlier, _), (later, _) in pairwise(seen)),
-        jobs=log.read_text(encoding="utf-8").count(" submitted "),
+        jobs=len(re.findall(r"^\S+ submitted ", log.read_text(encoding="utf-8"), re.MULTILINE)),
         score=score,
         low=low,
         high=high,
