@@ -68,6 +68,7 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         super().validate()
 
     def _meet_agents(self) -> None:
+        """Lays down the networks; only now, with a world at hand, is it known how many rows an iteration has."""
         super()._meet_agents()
         rows = self.rollout_steps() * self._rows_a_step()
         if self.minibatch_size > rows and not self.in_evaluation:
@@ -85,7 +86,7 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
         return PPOConfig()
 
     def training_step(self) -> None:
-        """Samples with all runners, learns from it, and sends the new networks out."""
+        """Samples with all runners that are there, learns from it, and sends the new networks out."""
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             rollouts = self.sample_runners()
         self.log_rollouts(rollouts)
@@ -101,7 +102,7 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
                 num_epochs=self.config.num_epochs,
                 minibatch_size=self.config.minibatch_size,
                 shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
-                round=self.rounds,
+                round=self.rounds,  # with the seed it makes the order of minibatches, which so has no state to lose
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
@@ -109,13 +110,14 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
         self.rounds += 1
 
     def _train_batch(self, rollouts: Sequence[Rollout]) -> MultiAgentBatch:
-        """Joins the runners' rows, and standardises advantages over each module's."""
+        """Joins the runners' rows, and standardises advantages over each module's: one policy's network."""
         batches: dict[str, Any] = {}
         for module_id in rollouts[0].batches:
             rows = _joined([rollout.batches[module_id] for rollout in rollouts])
             estimates = rows[Postprocessing.ADVANTAGES]
             if not estimates.size:
                 continue
+            # What the critic explains is asked of advantages as they are: targets less these are its values.
             self.metrics.log_value(
                 (LEARNER_RESULTS, module_id, LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY),
                 explained_variance(estimates, rows[Postprocessing.VALUE_TARGETS]),

@@ -16,7 +16,7 @@ import psutil
 from benchmarks.harness import Bar, BenchmarkResult
 from benchmarks.load import offer
 from benchmarks.serving import calls, prepare, service
-from serve.launch import free_ports
+from serve.ports import free_ports
 
 BUSY = 64
 """Connections that keep the service fully busy: more bring no more answers (`benchmarks.serving`)."""

@@ -94,6 +94,10 @@ class ReplayRunner:
         """Takes the recordings that it may be asked for, by number of worlds."""
         self._recordings = dict(recordings)
 
+    def process(self) -> int:
+        """Id of its process."""
+        return os.getpid()
+
     def choose(self, worlds: int) -> None:
         """Says which recording `sample_or_error` returns from now on."""
         self._chosen = worlds

@@ -22,6 +22,8 @@ from benchmarks.replay import Recording
 from benchmarks.scaling_model import GIGABIT, Parameters, predict
 from tune.launch import hush
 
+REPLAY = "replay"
+"""What an algorithm is called whose runners are replayed."""
 LOCAL, WEAK, STRONG = "local", "weak", "strong"
 """No remote runners; the same worlds for each of them; the same worlds for all together."""
 LINKS: dict[str, float | None] = {"one node": None, "10 Gbit/s": 10 * GIGABIT, "1 Gbit/s": GIGABIT}
@@ -129,31 +131,34 @@ def _measure(
         progress(f"a runner with {share} worlds: {size / 2**20:.2f} MiB in {seconds:.4f} s")
     ray.kill(sampler)
 
-    pool = parts.replay_runners(max(sizes, default=0), recordings, cores[0])
-    algorithms = {LOCAL: parts.configuration(domain, runners=0, worlds=worlds, steps=steps).build_algo()}
-    contenders: dict[str, Callable[[], dict[str, float]]] = {LOCAL: algorithms[LOCAL].iteration}
-    for mode, runners in ((WEAK, 1), (WEAK, 2), (STRONG, 2)):
-        name, share = f"{mode} {runners}", worlds if mode == WEAK else worlds // runners
-        algorithms[name] = parts.configuration(domain, runners=runners, worlds=share, steps=steps).build_algo()
-        parts.pin_runners(algorithms[name], cores)
-        contenders[name] = algorithms[name].iteration
-    call = 0.0
-    for runners in sizes:
-        algorithm = algorithms[f"replay {runners}"] = config.copy(copy_frozen=False).build_algo()
-        algorithm.env_runner_group.reset(pool[:runners])
-        call = parts.time_of_a_call(algorithm, samples)
-        contenders[f"{WEAK} {runners}"] = parts.replaying(algorithm, pool, worlds)
-        contenders[f"{STRONG} {runners}"] = parts.replaying(algorithm, pool, worlds // runners)
+    with parts.Pool(max(sizes, default=0), recordings, cores[0]) as pool:
+        algorithms = {LOCAL: parts.configuration(domain, runners=0, worlds=worlds, steps=steps).build_algo()}
+        contenders: dict[str, Callable[[], dict[str, float]]] = {LOCAL: algorithms[LOCAL].iteration}
+        for mode, runners in ((WEAK, 1), (WEAK, 2), (STRONG, 2)):
+            name, share = f"{mode} {runners}", worlds if mode == WEAK else worlds // runners
+            algorithms[name] = parts.configuration(domain, runners=runners, worlds=share, steps=steps).build_algo()
+            parts.pin_runners(algorithms[name], cores)
+            contenders[name] = algorithms[name].iteration
+        call = 0.0
+        for runners in sizes:
+            algorithm = algorithms[f"{REPLAY} {runners}"] = config.copy(copy_frozen=False).build_algo()
+            algorithm.env_runner_group.reset(pool.runners[:runners])
+            with pool.awake(runners):
+                call = parts.time_of_a_call(algorithm, samples)
+            contenders[f"{WEAK} {runners}"] = parts.replaying(algorithm, pool, runners, worlds)
+            contenders[f"{STRONG} {runners}"] = parts.replaying(algorithm, pool, runners, worlds // runners)
 
-    figures: Figures = {name: [] for name in contenders}
-    for number in range(repeats + 1):
-        for name, iteration in contenders.items():
-            seconds_by_part = iteration()
-            if number:  # the first iteration allocates, and does not count
-                figures[name].append(seconds_by_part)
-            progress(f"round {number}/{repeats}  {name}: {seconds_by_part['total']:.3f} s")
-    weight_bytes = parts.bytes_of_weights(algorithms[LOCAL])
-    for algorithm in algorithms.values():
+        figures: Figures = {name: [] for name in contenders}
+        for number in range(repeats + 1):
+            for name, iteration in contenders.items():
+                seconds_by_part = iteration()
+                if number:  # the first iteration allocates, and does not count
+                    figures[name].append(seconds_by_part)
+                progress(f"round {number}/{repeats}  {name}: {seconds_by_part['total']:.3f} s")
+        weight_bytes = parts.bytes_of_weights(algorithms[LOCAL])
+    for name, algorithm in algorithms.items():
+        if name.startswith(REPLAY):  # they share runners, which the first to stop would end
+            algorithm.env_runner_group.reset([])
         algorithm.stop()
     return figures, parameters_of(figures, recordings, delivery, call, weight_bytes)
 

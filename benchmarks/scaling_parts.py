@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from statistics import median
 from typing import Any
 
@@ -23,13 +25,22 @@ class TimedPPO(PPO):
 
     Attributes:
         seconds: By part [s]: `sampling` until all rollouts are in the main process, `joining`, `update`, `weights`.
+        quiet: What the update happens in.
     """
+
+    quiet: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def setup(self, config: Any) -> None:
         """Called by RLlib."""
         self.seconds: dict[str, float] = {}
         super().setup(config)
-        self.learner_group.update = self._timed("update", self.learner_group.update)
+        update = self._timed("update", self.learner_group.update)
+
+        def quietly(**kwargs: Any) -> Any:
+            with self.quiet():
+                return update(**kwargs)
+
+        self.learner_group.update = quietly
 
     def sample_runners(self) -> list[Rollout]:
         """As PPO's."""
@@ -158,20 +169,70 @@ def time_of_delivery(sampler: Any, worlds: int, times: int) -> tuple[float, floa
     return max(0.0, median(stored)), median(fetched)
 
 
-def replay_runners(number: int, recordings: dict[int, Recording], core: int) -> list[Any]:
-    """Starts so many runners that replay, all of them on one core, which they hardly use."""
-    shared = ray.put(recordings)
-    runners = [ray.remote(num_cpus=0)(ReplayRunner).remote(index, core) for index in range(1, number + 1)]
-    ray.get([runner.load.remote(shared) for runner in runners])
-    return runners
+class Pool:
+    """Runners that replay, all of them on one core; they are stopped unless it is their turn.
+
+    An actor of Ray's takes a hundredth of a core even while it waits (64 of them: half a core, and a good part of what
+    shares its caches), which on a cluster would be the core of another machine.
+
+    Args:
+        number: How many.
+        recordings: What they replay, by number of worlds.
+        core: The core.
+
+    Attributes:
+        runners: Their handles.
+    """
+
+    def __init__(self, number: int, recordings: dict[int, Recording], core: int) -> None:
+        shared = ray.put(recordings)
+        self.runners = [ray.remote(num_cpus=0)(ReplayRunner).remote(index, core) for index in range(1, number + 1)]
+        ray.get([runner.load.remote(shared) for runner in self.runners])
+        self._processes = ray.get([runner.process.remote() for runner in self.runners])
+        self._signal(number, signal.SIGSTOP)
+
+    @contextmanager
+    def awake(self, count: int) -> Iterator[None]:
+        """Lets the first so many run."""
+        self._signal(count, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(count, signal.SIGSTOP)
+
+    @contextmanager
+    def asleep(self, count: int) -> Iterator[None]:
+        """Stops the first so many for a while."""
+        self._signal(count, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(count, signal.SIGCONT)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Lets all of them run, so that they can be ended."""
+        self._signal(len(self.runners), signal.SIGCONT)
+
+    def _signal(self, count: int, number: signal.Signals) -> None:
+        for process in self._processes[:count]:
+            with suppress(ProcessLookupError):  # it may have ended
+                os.kill(process, number)
 
 
-def replaying(algorithm: TimedPPO, pool: Sequence[Any], worlds: int) -> Callable[[], dict[str, float]]:
-    """An iteration of an algorithm whose runners, some of the pool, replay rollouts of so many worlds each."""
+def replaying(algorithm: TimedPPO, pool: Pool, runners: int, worlds: int) -> Callable[[], dict[str, float]]:
+    """An iteration of an algorithm whose runners, the first of a pool, replay rollouts of so many worlds each.
+
+    They wait stopped while the algorithm learns.
+    """
 
     def iteration() -> dict[str, float]:
-        ray.get([runner.choose.remote(worlds) for runner in pool])
-        return algorithm.iteration()
+        with pool.awake(runners):
+            ray.get([runner.choose.remote(worlds) for runner in pool.runners[:runners]])
+            algorithm.quiet = lambda: pool.asleep(runners)
+            return algorithm.iteration()
 
     return iteration
 

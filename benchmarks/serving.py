@@ -28,7 +28,7 @@ from benchmarks.harness import Bar, BenchmarkResult, interleave, median_bar, rat
 from benchmarks.load import Call, offer
 from envs.base import AgentGroup
 from envs.layout import ObservationLayout
-from serve.launch import free_ports
+from serve.ports import free_ports
 
 FEATURES, HIDDEN, CHOICES = 64, (256, 256), 8
 CONCURRENCY = (1, 16, 64)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.description import ROOT, ClusterError, ClusterFile
+from cluster.arguments import MODULE, for_the_head, option, resuming
+from cluster.description import ClusterError, ClusterFile
 
 if TYPE_CHECKING:
     from cluster.jobs import Job
@@ -21,13 +23,30 @@ clusters = typer.Typer(
     help="Clusters: start one, submit to it, look at it, end it.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
+
+@clusters.callback()
+def _ended_by_signal(context: typer.Context) -> None:
+    """Lets a command that is ended by a signal, or whose terminal is closed, put away its tunnels and copies."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+        context.call_on_close(lambda: [signal.signal(number, handler) for number, handler in former.items()])
+
+
 File = Annotated[Path, typer.Argument(metavar="CLUSTER", help="The cluster's YAML, such as cluster/onprem.yaml.")]
 Target = Annotated[
     str, typer.Argument(metavar="CLUSTER", help="The cluster's YAML, or the URL of a dashboard within reach.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show traces of errors.")]
-MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-"""A user's own domain, as `train` takes it."""
+PLACES = {
+    "local": "resources.results=/mnt/results",
+    "aws": "resources.storage=s3://BUCKET/runs",
+    "gcp": "resources.storage=gs://BUCKET/runs",
+}
+"""Where results outlive the head, by provider, as an example."""
 RETURN = 120.0
 """How long nodes may take to come back with a head that was started again, before the run goes on without them [s]."""
 
@@ -45,20 +64,25 @@ def up(
 ) -> None:
     """Start a cluster, or bring one that is up to what its file says (what runs there ends)."""
     from cluster.launcher import up as launch
+    from cluster.nodes import await_nodes
 
     cluster = ClusterFile.read(file)
     launch(cluster, tls=tls)
-    here = _await_nodes(file, cluster.least_nodes, wait) if wait > 0 else 0
     if wait > 0:
-        typer.echo(f"{here} of {cluster.least_nodes} nodes are up; those that are missing may still join")
-    typer.echo(f"next: entrepot cluster submit {file} -- train trading --experiment mine")
+        here, wanted = await_nodes(cluster, wait), cluster.least_nodes
+        missing = "" if here >= wanted else "; those that are missing may still join"
+        typer.echo(f"{here} of {wanted} nodes are up{missing}")
+    place = PLACES.get(str(cluster.content["provider"].get("type")), PLACES["local"])
+    settings = f"--set {place} --set tracking.uri=http://SERVER:5000"
+    typer.echo(f"next: entrepot cluster submit {file} -- train trading --experiment mine {settings}")
 
 
 @clusters.command(
     epilog="Examples:\n\n"
     "entrepot cluster submit cluster/onprem.yaml -- train trading --set resources.results=/mnt/results\n\n"
     "entrepot cluster submit cluster/aws.yaml --supervise -- train trading --set resources.storage=s3://bucket/runs\n\n"
-    "entrepot cluster submit http://127.0.0.1:8265 --detach -- sweep trading --samples 20",
+    "entrepot cluster submit http://127.0.0.1:8265 --detach -- "
+    "sweep trading --samples 20 --set resources.results=/mnt/results",
 )
 def submit(
     target: Target,
@@ -78,12 +102,14 @@ def submit(
     from cluster.connection import connect
     from cluster.jobs import Jobs
 
-    arguments = [_for_the_head(argument) for argument in command]
+    arguments = [for_the_head(argument) for argument in command]
     sent = [*(modules or ()), *(argument for argument in arguments if MODULE.fullmatch(argument))]
     if sent:
         from tune.runtime import add_working_folder
 
         add_working_folder()
+    if watch and detach:
+        raise ClusterError("--supervise: got it with --detach, allowed is one of them: who watches must stay")
     if watch:
         _supervise(target, arguments, sent)
         return
@@ -141,6 +167,17 @@ def logs(
             _write(jobs.logs(job))
 
 
+@clusters.command(epilog="Example:\n\nentrepot cluster stop cluster/onprem.yaml mine-1")
+def stop(target: Target, job: Annotated[str, typer.Argument(help="Id of the job.")], debug: Debug = False) -> None:
+    """End a job; what it has saved can be gone on with."""
+    from cluster.connection import connect
+    from cluster.jobs import Jobs
+
+    with connect(target) as url:
+        Jobs(url).stop(job)
+    typer.echo(f"{job} is asked to end")
+
+
 @clusters.command(epilog="Example:\n\nentrepot cluster join cluster/onprem.yaml")
 def join(file: File, debug: Debug = False) -> None:
     """Have machines join that are in the file but not in the cluster: they were off, or are new. What runs goes on."""
@@ -153,8 +190,13 @@ def join(file: File, debug: Debug = False) -> None:
             f"join: got {file.name}, allowed is a cluster with provider local; others rent machines anew"
         )
     with connect(str(file)) as url:
-        joined = bring_back(cluster, url)
-    typer.echo(f"joined: {', '.join(joined)}" if joined else "all machines of the file are in the cluster")
+        outcomes = bring_back(cluster, url)
+    for worker, reason in outcomes.items():
+        typer.echo(f"{worker}: {reason or 'joined'}")
+    if not outcomes:
+        typer.echo("all machines of the file are in the cluster")
+    if any(outcomes.values()):
+        raise typer.Exit(1)
 
 
 @clusters.command(epilog="Example:\n\nentrepot cluster down cluster/onprem.yaml")
@@ -167,109 +209,51 @@ def down(file: File, debug: Debug = False) -> None:
 
 def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> None:
     """Sees a run through; its experiment gets a name if it has none, for it is resumed by that."""
-    from collections.abc import Iterator
-    from contextlib import contextmanager
-
-    from cluster.connection import connect
+    from cluster.connection import connect, is_url
     from cluster.jobs import Jobs
-    from cluster.launcher import up as launch
-    from cluster.nodes import bring_back
-    from cluster.supervise import supervise
+    from cluster.nodes import bring_back, restart
+    from cluster.sources import copied
+    from cluster.supervise import Supervision
+    from tune.paths import check_name
 
-    if arguments[0] not in ("train", "sweep") or "--resume" in arguments:
-        raise ClusterError(f"--supervise: got {' '.join(arguments)!r}, allowed are train and sweep, without --resume")
-    experiment = _option(arguments, "--experiment")
+    experiment = option(arguments, "--experiment")
     if experiment is None:
         experiment = f"{arguments[0]}_{time.strftime('%Y%m%d_%H%M%S')}"
         arguments = [*arguments, "--experiment", experiment]
+    going_on = resuming(arguments, check_name(experiment))
+    cluster = None if is_url(target) else ClusterFile.read(Path(target))
 
-    @contextmanager
-    def open_jobs() -> Iterator[Jobs]:
-        with connect(target) as url:
-            yield Jobs(url)
-
-    def restart() -> None:
-        if target.startswith(("http://", "https://")):
-            raise ClusterError("it was given by its URL, and whoever started it must start it again")
-        cluster = ClusterFile.read(Path(target))
-        launch(cluster, tls=_had_tls(cluster))
-        _await_nodes(Path(target), cluster.least_nodes, RETURN)  # a run may need more than the head
+    def start_again() -> None:
+        assert cluster is not None
+        restart(cluster, RETURN)  # a run may need more than the head
 
     def tell(line: str) -> None:
         typer.echo(f"{time.strftime('%H:%M:%S')} {line}")
 
     def tend(jobs: Jobs) -> None:
-        if target.startswith(("http://", "https://")):
-            return
-        cluster = ClusterFile.read(Path(target))
-        if cluster.on_premises and (joined := bring_back(cluster, jobs.url)):
-            tell(f"joined again: {', '.join(joined)}")
+        if cluster is not None and cluster.on_premises:
+            joined = [worker for worker, reason in bring_back(cluster, jobs.url).items() if not reason]
+            if joined:
+                tell(f"joined again: {', '.join(joined)}")
 
-    resuming = _resuming(arguments, experiment)
-    done = supervise(
-        open_jobs, restart, arguments, resuming, experiment=experiment, modules=modules, tell=tell, tend=tend
-    )
+    with copied() as sources:
+
+        @contextmanager
+        def open_jobs() -> Iterator[Jobs]:
+            with connect(target) as url:
+                yield Jobs(url, sources)
+
+        done = Supervision(
+            open_jobs,
+            start_again if cluster is not None else None,
+            arguments,
+            going_on,
+            experiment,
+            modules,
+            tell=tell,
+            tend=tend,
+        ).run()
     tell(f"job {done.id} succeeded")
-
-
-def _resuming(arguments: Sequence[str], experiment: str) -> list[str]:
-    """The command that goes on with a run: a run is resumed as it was set up, so only where it lies is said again."""
-    where = [
-        value
-        for option, value in pairwise(arguments)
-        if option == "--set" and value.startswith(("resources.results=", "resources.storage="))
-    ]
-    settings = [text for value in where for text in ("--set", value)]
-    return [*arguments[:2], "--experiment", experiment, *settings, "--resume"]
-
-
-def _had_tls(cluster: ClusterFile) -> bool:
-    """Whether the cluster was started with `--tls`: its certificate is kept."""
-    from cluster.credentials import tls_folder
-
-    return (tls_folder(cluster.name) / "server.key").is_file()
-
-
-def _option(arguments: Sequence[str], name: str) -> str | None:
-    """Value of an option in somebody else's command line."""
-    for place, argument in enumerate(arguments):
-        if argument == name and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _for_the_head(argument: str) -> str:
-    """An argument as it holds where the repository is sent: the relative path of a file here, from there.
-
-    Absolute paths are taken for the head's, such as those on storage that all share.
-
-    Raises:
-        ClusterError: If it is the relative path of a file that is not sent.
-    """
-    key, equals, value = argument.partition("=")
-    text = value if equals else argument
-    if "\n" in text or not Path(text).suffix or Path(text).is_absolute() or not Path(text).is_file():
-        return argument
-    path = Path(text).resolve()
-    if not path.is_relative_to(ROOT):
-        raise ClusterError(f"{key}: got {text}, which is not sent to the cluster; allowed are files in {ROOT}")
-    return f"{key}={path.relative_to(ROOT)}" if equals else str(path.relative_to(ROOT))
-
-
-def _await_nodes(file: Path, wanted: int, wait: float) -> int:
-    """Waits until so many nodes are up, or time is up; returns how many are."""
-    from cluster.connection import connect
-    from cluster.nodes import alive
-
-    deadline, here = time.monotonic() + wait, 0
-    with connect(str(file), patience=wait) as url:
-        while True:
-            here = len(alive(url))
-            if here >= wanted or time.monotonic() > deadline:
-                return here
-            time.sleep(1.0)
 
 
 def _write(text: str) -> None:

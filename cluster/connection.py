@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,23 @@ import httpx
 
 from cluster.credentials import token_path
 from cluster.description import ClusterError, ClusterFile
-from cluster.launcher import forwarding
+from cluster.head import forwarding
+from serve.ports import free_ports
 
 PATIENCE = 60.0
 """How long a tunnel may take to stand [s]."""
 ASKED = "/api/version"
+VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+"""Where a token is looked for first."""
 
 
 class UnreachableError(ClusterError):
     """Nobody answers, which may pass."""
+
+
+def is_url(target: str) -> bool:
+    """Whether a cluster is given by its dashboard's URL, not by its file."""
+    return target.startswith(("http://", "https://"))
 
 
 @contextmanager
@@ -38,48 +45,44 @@ def connect(target: str, *, patience: float = PATIENCE) -> Iterator[str]:
     Raises:
         ClusterError: If there is no such cluster, it does not answer, or it refuses the token.
     """
-    if target.startswith(("http://", "https://")):
-        check(target, patience=0)
+    if is_url(target):
+        check(target)
         yield target.rstrip("/")
         return
     cluster = ClusterFile.read(Path(target))
-    port = free_port()
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     with forwarding(cluster, port) as tunnel:
         deadline = time.monotonic() + patience
         while True:
             try:
-                check(url, patience=0)
+                check(url)
                 break
             except UnreachableError as error:
-                gone = tunnel.poll() is not None
-                if gone or time.monotonic() > deadline:
+                if tunnel.gone or time.monotonic() > deadline:
                     raise UnreachableError(
-                        f"cluster {cluster.name}: its head does not answer; `entrepot cluster up {target}` starts it"
+                        f"cluster {cluster.name}: its head does not answer ({tunnel.last_words() or error}); if Ray is "
+                        f"not up there, `entrepot cluster up {target}` starts it"
                     ) from error
                 time.sleep(0.3)
         yield url
 
 
-def check(url: str, *, patience: float) -> None:
+def check(url: str) -> None:
     """Asks a dashboard whether it is there and takes our token.
 
     Raises:
-        UnreachableError: If it does not answer within `patience` seconds.
+        UnreachableError: If it does not answer.
         ClusterError: If it refuses us.
     """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            answer = httpx.get(url.rstrip("/") + ASKED, headers=headers(), timeout=10, trust_env=False)
-            break
-        except httpx.HTTPError as error:
-            if time.monotonic() >= deadline:
-                raise UnreachableError(f"address: got {url}, nobody answers there ({error})") from error
-            time.sleep(0.3)
+    try:
+        answer = httpx.get(url.rstrip("/") + ASKED, headers=headers(), timeout=10, trust_env=False)
+    except httpx.HTTPError as error:
+        raise UnreachableError(f"address: got {url}, nobody answers there ({error})") from error
     if answer.status_code in (401, 403):
-        what = "a token" if answer.status_code == 401 else "another token"
-        raise ClusterError(f"token: {url} wants {what}; it is the one in {token_path()} of whoever started the cluster")
+        ours = next((name for name in VARIABLES if os.environ.get(name)), token_path())
+        what = "a token" if answer.status_code == 401 else f"another token than that in {ours}"
+        raise ClusterError(f"token: {url} wants {what}; it lies in {token_path()} of whoever started the cluster")
     if answer.status_code >= 500:
         raise UnreachableError(f"address: got {url}, which answers {answer.status_code}")
 
@@ -91,10 +94,3 @@ def headers() -> dict[str, str]:
     if not token and path.is_file():
         token = path.read_text(encoding="utf-8")
     return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cluster.description import resolved
 from policies.files import write_text
 
 VALID = timedelta(days=365)
@@ -28,6 +29,16 @@ def token_path() -> Path:
 def tls_folder(cluster: str) -> Path:
     """Where a cluster's certificate is kept here."""
     return Path.home() / ".entrepot" / "tls" / cluster
+
+
+def has_certificate(cluster: str) -> bool:
+    """Whether a cluster was started with TLS: its certificate is kept, and so it stays encrypted."""
+    return (tls_folder(cluster) / "server.key").is_file()
+
+
+def certified(cluster: str, address: str) -> bool:
+    """Whether a machine is in a cluster's certificate."""
+    return {address, resolved(address)} <= _names(tls_folder(cluster) / "server.crt")
 
 
 def ensure_token() -> str:
@@ -50,9 +61,9 @@ def certify(folder: Path, addresses: Sequence[str]) -> None:
 
     Args:
         folder: Where `ca.crt`, `server.crt` and `server.key` go.
-        addresses: IP addresses or host names of the nodes; loopback is added.
+        addresses: IP addresses or host names of the nodes; what names stand for, and loopback, are added.
     """
-    names = sorted({*addresses, "127.0.0.1", "localhost"})
+    names = sorted({*addresses, *map(resolved, addresses), "127.0.0.1", "localhost"})
     if _holds(folder / "server.crt", names) and (folder / "server.key").is_file():
         return
     now = datetime.now(UTC)
@@ -102,10 +113,17 @@ def _alternative(address: str) -> x509.GeneralName:
 
 def _holds(path: Path, names: Sequence[str]) -> bool:
     """Whether there is a certificate for just these names that is good for another month."""
+    if _names(path) != set(names):
+        return False
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    return certificate.not_valid_after_utc > datetime.now(UTC) + timedelta(days=30)
+
+
+def _names(path: Path) -> set[str]:
+    """Whom a certificate is for; nobody if there is none."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
         held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (OSError, ValueError, x509.ExtensionNotFound):
-        return False
-    mine = {str(each.value) for each in held}
-    return mine == set(names) and certificate.not_valid_after_utc > datetime.now(UTC) + timedelta(days=30)
+        return set()
+    return {str(each.value) for each in held}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,11 @@ class ClusterFile:
         return self.content["provider"].get("type") == "local"
 
     @property
+    def user(self) -> str:
+        """Who logs in to the machines."""
+        return str((self.content.get("auth") or {}).get("ssh_user", "root"))
+
+    @property
     def workers(self) -> list[str]:
         """Addresses of the workers, on premises."""
         return [str(address) for address in self.content["provider"].get("worker_ips") or ()]
@@ -96,3 +102,17 @@ class ClusterFile:
 def examples() -> str:
     """The cluster files there are, in words."""
     return ", ".join(str(path.relative_to(ROOT)) for path in sorted((ROOT / "cluster").glob("*.yaml")))
+
+
+def resolved(address: str) -> str:
+    """The IP address of a machine, which is how Ray calls it; what was given, if it cannot be found out."""
+    try:
+        return socket.gethostbyname(address)
+    except OSError:
+        return address
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -2,8 +2,8 @@
 
 A `BatchedEnv` owns the cycle that is the same everywhere (checking actions, counting steps, truncation, restarting
 ended worlds, switching tasks, accounting) and asks a domain for four things only: how an episode begins, how it
-advances, what is seen, and what is measured. Dict-of-agents interfaces (RLlib, PettingZoo) are thin adapters around a
-batch of one; training and evaluation use the arrays as they are.
+advances, what is seen, and its state; figures to be measured, if it likes. Dict-of-agents interfaces (RLlib,
+PettingZoo) are thin adapters around a batch of one; training and evaluation use the arrays as they are.
 
 What a run fixes, and what its tasks vary, is in `envs.tasks`; the arrays that go in and come out are in `envs.arrays`.
 Both can be had from here.
@@ -56,7 +56,15 @@ __all__ = [
 
 @dataclass(slots=True)
 class _Ledger:
-    """Where each world stands in its episode."""
+    """Where each world stands in its episode.
+
+    Attributes:
+        clock: Steps since it began, int `[B]`.
+        episodes: Its number, int `[B]`: how many that world began before.
+        limits: Steps after which it is truncated, its task's `max_steps`, int `[B]`.
+        returns: By group, rewards since it began, before a team's share is mixed in, float `[B, A]`.
+        present: By group, who took part when it began, bool `[B, A]`.
+    """
 
     clock: IntArray
     episodes: IntArray
@@ -77,7 +85,7 @@ class BatchedEnv(ABC):
         state_size: Width `S` of the global state.
         task: The task all worlds begin with.
         team_weight: Share of the team's mean reward in each agent's reward.
-        first_world: Number of the first world: worlds `k … k + B` of a larger batch, run elsewhere, are the same.
+        first_world: Number of the first world: worlds `k … k + B - 1` of a larger batch, run elsewhere, are the same.
 
     Attributes:
         groups: `AgentGroup` by name.
@@ -120,7 +128,10 @@ class BatchedEnv(ABC):
 
     @abstractmethod
     def _advance(self, actions: Actions) -> Outcome:
-        """Advances all worlds by one step; actions are checked, those of agents not alive are to be ignored."""
+        """Advances all worlds by one step; actions are checked.
+
+        Those of agents not alive are to be ignored, and their rewards zero, their terminations False.
+        """
 
     @abstractmethod
     def _observe(self) -> Observation:
@@ -206,6 +217,7 @@ class BatchedEnv(ABC):
         ledger.clock += 1
         for name, earned in outcome.rewards.items():
             ledger.returns[name] += earned
+        # Shared among those who were alive when they acted, so before this step's terminations count.
         rewards = self._share(outcome.rewards) if self.team_weight else outcome.rewards
         over = np.ones(self.num_worlds, np.bool_)
         for name, terminated in outcome.terminated.items():

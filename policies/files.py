@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -11,7 +12,8 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Writes a text file aside, through to the disk, then renames it.
 
     Args:
-        path: The file; its folder is made if there is none.
+        path: The file; its folder is made if there is none. One that is replaced keeps its owner, if that may be
+            said: root, who changes a service's file, must not shut the service out.
         text: What it is to hold.
         mode: Who may read and write it.
 
@@ -26,6 +28,9 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(aside, mode)
+        with suppress(FileNotFoundError, PermissionError):
+            former = path.stat()
+            os.chown(aside, former.st_uid, former.st_gid)
         os.replace(aside, path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.catalog import Catalog
+from serve.ports import free_ports
 from serve.settings import ServeSettings
 
 APP = "entrepot"
@@ -254,15 +255,3 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

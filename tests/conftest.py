@@ -13,7 +13,7 @@ import json
 import math
 import re
 import shutil
-import socket
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
+
+from serve.ports import free_ports
 
 MONITORING = Path(__file__).parents[1] / "cluster" / "monitoring"
 
@@ -35,6 +38,24 @@ def ray_local() -> Iterator[None]:
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def end_program() -> Callable[..., None]:
+    """Asks a program to end, and sees to it that it does, and that nothing it started is left."""
+
+    def end(program: subprocess.Popen[Any], *, number: int = signal.SIGTERM, patience: float = 60) -> None:
+        family = psutil.Process(program.pid).children(recursive=True) if program.poll() is None else []
+        program.send_signal(number)
+        try:
+            program.wait(patience)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+        for left in psutil.wait_procs(family, timeout=10)[1]:
+            left.kill()
+
+    return end
 
 
 class Prometheus:
@@ -57,9 +78,7 @@ class Prometheus:
                 (files,) = job["file_sd_configs"]
                 files.update(files=[str(targets[job["job_name"]])], refresh_interval="1s")
         (copy / "prometheus.yml").write_text(yaml.safe_dump(config))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_ports(1)[0]}"
         command = ["prometheus", f"--config.file={copy}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
         with (folder / "prometheus.log").open("w") as log:
             self.process = subprocess.Popen(

@@ -13,7 +13,7 @@ from tune.joining import announced, initialised
 from tune.launch import check_resources, check_scheduling, local_cpus
 from tune.mirror import Mirror
 from tune.storage import Storage, soon, storage_of
-from tune.tracking_uri import check_server
+from tune.tracking_uri import check_server, sqlite_file
 
 JOB_FOLDER = "runtime_resources/working_dir_files"
 """Part of the path of a job's working folder, below Ray's own (`ray._private.runtime_env.working_dir`)."""
@@ -53,8 +53,7 @@ def prepare(
     stages_of(config)
     if not resume:
         _check_storage(config, folder.name)
-        if config.tracking.enabled:
-            check_server(config.tracking.uri)
+        _check_tracking(config)
     if initialised():
         check_scheduling(config)
     elif announced() is None:
@@ -70,6 +69,19 @@ def _check_storage(config: ExperimentConfig, name: str) -> None:
     soon(storage, storage.check)
     if storage.holds(name):
         raise ConfigError(f"experiment: got {name!r}, which exists in {storage.uri}; choose another name, or --resume")
+
+
+def _check_tracking(config: ExperimentConfig) -> None:
+    """Refuses a server that does not answer, and a file that would be lost with the job."""
+    uri = config.tracking.uri
+    if not config.tracking.enabled:
+        return
+    if JOB_FOLDER in str(sqlite_file(uri)):
+        raise ConfigError(
+            f"tracking.uri: got {uri!r}, a file that Ray deletes with the job; allowed is the URL of an MLflow server, "
+            "a SQLite file elsewhere, or tracking.enabled=false"
+        )
+    check_server(uri)
 
 
 def _found(config: ExperimentConfig, results: Path, name: str | None) -> tuple[ExperimentConfig, Path]:
@@ -91,7 +103,10 @@ def _found(config: ExperimentConfig, results: Path, name: str | None) -> tuple[E
             f"resources.storage: got {storage.uri!r}, which does not hold {folder.name!r}; allowed is "
             f"{saved.resources.storage or 'null'}, where that run is kept"
         )
-    if storage is None and uri is not None and Mirror(Storage(uri), folder).pull():
-        saved = paths.load_config(folder)
+    if storage is None and uri is not None:
+        storage = Storage(uri)
+        soon(storage, storage.experiments)
+        if Mirror(storage, folder).pull():
+            saved = paths.load_config(folder)
     resources = saved.resources.model_copy(update={"results": str(results), "storage": uri})
     return saved.model_copy(update={"resources": resources}), folder

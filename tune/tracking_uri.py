@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ def absolute_uri(uri: str) -> str:
     Args:
         uri: Such as `sqlite:///mlflow.db` (relative), `sqlite:////data/mlflow.db` (absolute) or a server's URL.
     """
-    file = _file(uri)
+    file = sqlite_file(uri)
     return uri if file is None else f"{SQLITE}{file.expanduser().absolute()}"
 
 
 def artifact_root(uri: str) -> Path | None:
     """Where artifacts go: beside the SQLite file; None for a server, which has a place of its own."""
-    file = _file(uri)
+    file = sqlite_file(uri)
     return None if file is None else file.absolute().parent / "mlartifacts"
 
 
@@ -56,14 +57,19 @@ def check_server(uri: str) -> None:
         httpx.get(server.join("health"), timeout=PATIENCE, verify=False)  # no secret is sent; MLflow does the verifying
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConfigError(
-            f"tracking.uri: got {uri!r}, no server answers there ({one_line(error)}); allowed is the URL of an MLflow "
-            "server, a SQLite file, or tracking.enabled=false"
+            f"tracking.uri: got {shown(uri)!r}, no server answers there ({one_line(error)}); allowed is the URL of an "
+            "MLflow server, a SQLite file, or tracking.enabled=false"
         ) from error
+
+
+def shown(uri: str) -> str:
+    """A URI as others may read it: without a password."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:…@", uri)
 
 
 def warn_of_lonely_file(config: ExperimentConfig) -> None:
     """Says that records in a SQLite file lie on this node only, unless the file is beside results that are shared."""
-    file = _file(config.tracking.uri)
+    file = sqlite_file(config.tracking.uri)
     if not config.tracking.enabled or file is None:
         return
     if config.resources.storage is None and file.is_relative_to(config.resources.results):
@@ -75,7 +81,7 @@ def warn_of_lonely_file(config: ExperimentConfig) -> None:
     )
 
 
-def _file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
     """The SQLite file that a URI names, None if it names something else."""
     if not uri.startswith(SQLITE) or uri == "sqlite:///:memory:":
         return None

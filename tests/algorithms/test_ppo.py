@@ -33,20 +33,6 @@ def configure(*, runners=0, worlds=8, steps=16, env=None, **batched):
     )
 
 
-@pytest.fixture
-def build():
-    """Builds algorithms, and stops them in the end."""
-    built = []
-
-    def make(config):
-        built.append(config.build_algo())
-        return built[-1]
-
-    yield make
-    for algorithm in built:
-        algorithm.stop()
-
-
 def weights(algorithm):
     return algorithm.learner_group.get_weights()
 

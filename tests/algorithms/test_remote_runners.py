@@ -21,6 +21,8 @@ from algorithms.ppo import PPO, PPOConfig
 from algorithms.runner import BatchedEnvRunner
 from envs.cue import CueTask
 
+pytestmark = pytest.mark.usefixtures("ray_local")
+
 ROOT = Path(__file__).parents[2]
 ROWS = 8 * 16
 """Steps of one runner in one iteration."""
@@ -35,20 +37,6 @@ def configure(runners=2, **options):
         rollout_fragment_length=16,
         **{"num_cpus_per_env_runner": 0.5, **options},
     )
-
-
-@pytest.fixture
-def build(ray_local):
-    """Builds algorithms, and stops them in the end."""
-    built = []
-
-    def make(config):
-        built.append(config.build_algo())
-        return built[-1]
-
-    yield make
-    for algorithm in built:
-        algorithm.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
@@ -113,13 +115,22 @@ def test_replaying_needs_neither_torch_nor_ray():
     assert subprocess.check_output([sys.executable, "-c", check], text=True).strip() == "[]"
 
 
+def stopped(pool):
+    """Whether all runners of a pool are stopped, which takes the system a moment."""
+    processes = [psutil.Process(process) for process in pool._processes]
+    deadline = time.monotonic() + 10
+    while {process.status() for process in processes} != {"stopped"} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return {process.status() for process in processes} == {"stopped"}
+
+
 def test_an_algorithm_trains_on_replayed_rollouts(ray_local):
     """Three runners hand over what one real one sampled; the processes that play them stay without torch."""
     from benchmarks.scaling_parts import (
+        Pool,
         Sampler,
         bytes_of_weights,
         configuration,
-        replay_runners,
         replaying,
         time_of_a_call,
         time_of_delivery,
@@ -134,18 +145,21 @@ def test_an_algorithm_trains_on_replayed_rollouts(ray_local):
     stored, fetched = time_of_delivery(sampler, 4, 2)
     assert stored >= 0
     assert fetched > 0
-    pool = replay_runners(3, recordings, 0)
     algorithm = config.copy(copy_frozen=False).build_algo()
-    algorithm.env_runner_group.reset(pool)
-    assert 0 < time_of_a_call(algorithm, 2) < 10
-    assert bytes_of_weights(algorithm) > 1000
-    for worlds in (4, 2):
-        seconds = replaying(algorithm, pool, worlds)()
-        assert set(seconds) == {"sampling", "joining", "update", "weights", "rest", "total"}
-        assert seconds["sampling"] >= min(recordings[worlds].seconds)
-        assert sum(seconds.values()) == pytest.approx(2 * seconds["total"])
-        lifetime = algorithm.metrics.peek(("env_runners", "num_env_steps_sampled_lifetime"))
-        assert lifetime == 3 * 16 * (4 if worlds == 4 else 4 + 2)
+    with Pool(4, recordings, 0) as pool:
+        assert stopped(pool)
+        algorithm.env_runner_group.reset(pool.runners[:3])
+        with pool.awake(3):
+            assert 0 < time_of_a_call(algorithm, 2) < 10
+        assert bytes_of_weights(algorithm) > 1000
+        for worlds in (4, 2):
+            seconds = replaying(algorithm, pool, 3, worlds)()
+            assert set(seconds) == {"sampling", "joining", "update", "weights", "rest", "total"}
+            assert seconds["sampling"] >= min(recordings[worlds].seconds)
+            assert sum(seconds.values()) == pytest.approx(2 * seconds["total"])
+            lifetime = algorithm.metrics.peek(("env_runners", "num_env_steps_sampled_lifetime"))
+            assert lifetime == 3 * 16 * (4 if worlds == 4 else 4 + 2)
+        assert stopped(pool)
     loaded = algorithm.env_runner_group.foreach_env_runner(
         lambda runner: [name for name in ("torch", "ray.rllib") if name in __import__("sys").modules],
         local_env_runner=False,

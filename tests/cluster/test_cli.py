@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from cluster import cli, connection, jobs
-from cluster.description import ROOT, ClusterError
+from cluster import cli, connection, jobs, launcher, nodes
+from cluster.description import ROOT, ClusterError, ClusterFile
 from cluster.jobs import Job
 
 URL = "http://127.0.0.1:1"
@@ -20,23 +20,36 @@ class Desk:
     """Takes jobs and says that they succeeded, or failed."""
 
     submitted: list[tuple[list[str], list[str]]]
+    sources: list[Path | None]
+    stopped: list[str]
+    names: list[str]
     status = "SUCCEEDED"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, sources: Path | None = None) -> None:
         assert url == URL
+        Desk.sources.append(sources)
 
     def submit(self, arguments: Sequence[str], *, job: str | None = None, modules: Sequence[str] = ()) -> str:
         """Writes down what is asked."""
         Desk.submitted.append((list(arguments), list(modules)))
+        Desk.names.append(job or "job-1")
         return job or "job-1"
 
-    def get(self, job: str) -> Job:
-        """Over."""
+    def stop(self, job: str) -> None:
+        """Writes down what is asked."""
+        Desk.stopped.append(job)
+
+    def get(self, job: str) -> Job | None:
+        """Over, once it was submitted."""
+        return self.over(job) if job in Desk.names else None
+
+    def over(self, job: str) -> Job:
+        """How it ended."""
         return Job(job, Desk.status, "", 0 if Desk.status == "SUCCEEDED" else 3, "its message")
 
     def follow(self, job: str, write: object) -> Job:
         """Over."""
-        return self.get(job)
+        return self.over(job)
 
     def list(self) -> list[Job]:
         """Two."""
@@ -55,7 +68,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> type[Desk]:
     def connect(target: str, **options: float) -> Iterator[str]:
         yield target
 
-    Desk.submitted, Desk.status = [], "SUCCEEDED"
+    Desk.submitted, Desk.sources, Desk.stopped, Desk.names, Desk.status = [], [], [], [], "SUCCEEDED"
     monkeypatch.setattr(connection, "connect", connect)
     monkeypatch.setattr(jobs, "Jobs", Desk)
     return Desk
@@ -64,7 +77,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> type[Desk]:
 def call(*arguments: str) -> tuple[int, str]:
     """Exit code and output of `entrepot cluster …`."""
     result = CliRunner().invoke(cli.clusters, list(arguments))
-    if isinstance(result.exception, ClusterError):
+    if isinstance(result.exception, ValueError):
         raise result.exception
     return result.exit_code, result.output
 
@@ -113,21 +126,56 @@ def test_a_failed_job_fails_the_command(desk: type[Desk]) -> None:
 
 
 def test_supervised_runs_have_a_name(desk: type[Desk]) -> None:
-    """A run that is seen through is given a name to be resumed by, unless it has one; other commands are refused."""
-    call("submit", URL, "--supervise", "--", "train", "cue")
-    assert desk.submitted[0][0][2] == "--experiment"
-    call("submit", URL, "--supervise", "--", "train", "cue", "--experiment=mine")
-    assert desk.submitted[1][0] == ["train", "cue", "--experiment=mine"]
-    for wrong in (["envs"], ["train", "cue", "--resume"]):
-        with pytest.raises(ClusterError, match="allowed are train and sweep"):
-            call("submit", URL, "--supervise", "--", *wrong)
+    """A run that is seen through is given a name to be resumed by, unless it has one; it is sent as a copy."""
+    place = ["--set", "resources.results=/mnt/results"]
+    call("submit", URL, "--supervise", "--", "train", "cue", *place)
+    assert desk.submitted[0][0][-2] == "--experiment"
+    call("submit", URL, "--supervise", "--", "train", "cue", "--experiment=mine", *place)
+    assert desk.submitted[1][0] == ["train", "cue", "--experiment=mine", *place]
+    assert all(sources is not None and sources.name == "repository" for sources in desk.sources)
+    with pytest.raises(ClusterError, match="got no place for results"):
+        call("submit", URL, "--supervise", "--", "train", "cue")
+    with pytest.raises(ValueError, match="experiment: got 'team/mine'"):
+        call("submit", URL, "--supervise", "--", "train", "cue", "--experiment", "team/mine", *place)
+    with pytest.raises(ClusterError, match="--supervise: got it with --detach"):
+        call("submit", URL, "--supervise", "--detach", "--", "train", "cue", *place)
 
 
-def test_a_run_is_resumed_as_it_was_set_up() -> None:
-    """Where it lies is said again; its settings are not, for `--resume` refuses them."""
-    asked = ["train", "cue", "--seed", "3", "--set", "resources.storage=s3://bucket", "--set", "ppo.lr=0.1"]
-    resuming = ["train", "cue", "--experiment", "mine", "--set", "resources.storage=s3://bucket", "--resume"]
-    assert cli._resuming(asked, "mine") == resuming
+def test_a_job_is_stopped(desk: type[Desk]) -> None:
+    """By its id."""
+    code, output = call("stop", URL, "job-1")
+    assert (code, desk.stopped) == (0, ["job-1"])
+    assert "job-1" in output
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code", "told"),
+    [
+        ({}, 0, ["all machines of the file are in the cluster"]),
+        ({"10.0.0.2": ""}, 0, ["10.0.0.2: joined"]),
+        ({"10.0.0.2": "", "10.0.0.3": "failed, unplugged"}, 1, ["10.0.0.2: joined", "10.0.0.3: failed, unplugged"]),
+    ],
+)
+def test_of_each_machine_that_was_missing_it_is_told(
+    cluster_file: Callable[..., ClusterFile],
+    monkeypatch: pytest.MonkeyPatch,
+    outcomes: dict[str, str],
+    code: int,
+    told: list[str],
+) -> None:
+    """Whether it has joined, or why not; the command fails if one has not."""
+    monkeypatch.setattr(nodes, "bring_back", lambda cluster, url: outcomes)
+    assert call("join", str(cluster_file().path)) == (code, "".join(f"{line}\n" for line in told))
+
+
+def test_what_to_type_next_works(cluster_file: Callable[..., ClusterFile], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that is up says so, with a command whose results outlive the job."""
+    monkeypatch.setattr(launcher, "up", lambda cluster, tls: None)
+    monkeypatch.setattr(nodes, "await_nodes", lambda cluster, wait: 1)
+    code, output = call("up", str(cluster_file().path))
+    assert code == 0
+    assert "1 of 2 nodes are up; those that are missing may still join" in output
+    assert "--set resources.results=/mnt/results --set tracking.uri=" in output
 
 
 def test_logs(desk: type[Desk]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.connection import UnreachableError, check, connect, free_port
+from cluster.connection import UnreachableError, check, connect
 from cluster.description import ClusterError
+from serve.ports import free_ports
 
 
 @pytest.fixture
@@ -55,4 +56,4 @@ def test_the_token_opens(dashboard: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_nobody_there() -> None:
     """An address that nobody answers at may be tried again, unlike one that refuses us."""
     with pytest.raises(UnreachableError, match="nobody answers there"):
-        check(f"http://127.0.0.1:{free_port()}", patience=0.5)
+        check(f"http://127.0.0.1:{free_ports(1)[0]}")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from cluster.credentials import certify, ensure_token, token_path
+from cluster import credentials
+from cluster.credentials import certified, certify, ensure_token, has_certificate, tls_folder, token_path
 
 
 def test_token_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +49,19 @@ def test_certificate_follows_the_cluster(tmp_path: Path) -> None:
         x509.SubjectAlternativeName
     )
     assert {str(each.value) for each in names.value} == {"10.0.0.1", "10.0.0.2", "127.0.0.1", "localhost"}
+
+
+def test_a_machine_is_in_the_certificate_by_name_and_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray calls a machine by its address, whatever the file calls it; a new one needs a new certificate."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(credentials, "resolved", lambda name: {"head.example": "10.0.0.1"}.get(name, name))
+    assert not has_certificate("mine")
+    assert not certified("mine", "10.0.0.1")
+    certify(tls_folder("mine"), ["head.example", "10.0.0.2"])
+    assert has_certificate("mine")
+    assert [certified("mine", name) for name in ("head.example", "10.0.0.1", "10.0.0.2", "10.0.0.3")] == [True] * 3 + [
+        False
+    ]
 
 
 def client(folder: Path) -> ssl.SSLContext:

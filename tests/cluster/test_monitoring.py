@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,11 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 
 from serve import figures as serving
+from serve.ports import free_ports
 from tune import metrics as training
 
 ROOT = Path(__file__).parents[2]
@@ -189,19 +187,8 @@ stages:
 """
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def watched(tmp_path_factory: pytest.TempPathFactory, end_program: Callable[..., None]) -> Iterator[Path]:
     """Trains until the module's tests are over; gives the file that says where to scrape."""
     results = tmp_path_factory.mktemp("watched")
     (results / "curriculum.yaml").write_text(CURRICULUM)
@@ -228,14 +215,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             time.sleep(0.2)
         yield folder / "prom_metrics_service_discovery.json"
     finally:
-        family = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
-        started.send_signal(signal.SIGTERM)
-        try:
-            started.wait(40)
-        except subprocess.TimeoutExpired:
-            started.kill()
-        for left in psutil.wait_procs(family, timeout=10)[1]:
-            left.kill()
+        end_program(started)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -10,9 +10,9 @@ import pytest
 from cluster.connection import UnreachableError
 from cluster.description import ClusterError
 from cluster.jobs import Job
-from cluster.supervise import Watch, supervise
+from cluster.supervise import Supervision, Watch
 
-WATCH = Watch(pause=1.0, grace=10.0, failures=2, round=5.0)
+WATCH = Watch(pause=1.0, grace=10.0, failures=2, rest=1.0, refusal=60.0, round=5.0)
 
 
 class Script:
@@ -31,16 +31,22 @@ class Script:
         self.time = 0.0
         self.told: list[str] = []
         self.tended: list[object] = []
+        self.refusals: list[Exception] = []
+        self.startable = True
 
     def submit(self, arguments: Sequence[str], *, job: str | None = None, modules: Sequence[str] = ()) -> str:
         """Remembers what is asked."""
         assert job is not None
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.submitted.append(list(arguments))
         self.names.append(job)
         return job
 
     def get(self, job: str) -> Job | None:
-        """The next state of the newest job."""
+        """The next state of the newest job; one that was not taken is not known."""
+        if job not in self.names:
+            return None
         state = self.scripts[len(self.submitted) - 1].pop(0)
         if isinstance(state, Exception):
             raise state
@@ -64,9 +70,9 @@ class Script:
 
     def run(self) -> Job:
         """Sees `train` through."""
-        return supervise(
+        return Supervision(
             self.open,
-            self.restart,
+            self.restart if self.startable else None,
             ["train", "cue"],
             ["train", "cue", "--resume"],
             experiment="mine",
@@ -75,12 +81,12 @@ class Script:
             tend=self.tended.append,
             sleep=self.sleep,
             clock=lambda: self.time,
-        )
+        ).run()
 
 
-def state(status: str, exit_code: int | None = None) -> Job:
-    """How a job stands."""
-    return Job("mine-1", status, "train cue", exit_code)
+def state(status: str, exit_code: int | None = None, *, seconds: int = 5) -> Job:
+    """How a job stands that took so long, if it is over."""
+    return Job("mine-1", status, "train cue", exit_code, started=1000, ended_at=1000 + 1000 * seconds)
 
 
 def test_an_undisturbed_run() -> None:
@@ -143,10 +149,59 @@ def test_a_wrong_command_is_not_repeated() -> None:
 
 def test_lost_before_there_was_anything_to_resume() -> None:
     """A run that was lost before it had a folder begins again, without --resume."""
-    lost: list[Job | Exception | None] = [state("RUNNING"), None, None]
-    script = Script(lost, [state("FAILED", 2)], [state("SUCCEEDED", 0)])
+    script = Script([state("RUNNING"), None], [state("FAILED", 2)], [state("SUCCEEDED", 0)])
     assert script.run().status == "SUCCEEDED"
     assert script.submitted == [["train", "cue"], ["train", "cue", "--resume"], ["train", "cue"]]
+
+
+def test_a_refusal_after_hours_is_a_failure() -> None:
+    """What worked and then is refused, as when storage is out for a while, is resumed; in turns with beginning anew."""
+    refused = [state("FAILED", 2)]
+    script = Script([state("FAILED", 2, seconds=36_000)], refused, refused)
+    with pytest.raises(ClusterError, match="failed 3 times"):
+        script.run()
+    assert script.submitted == [["train", "cue"], ["train", "cue", "--resume"], ["train", "cue"]]
+    script = Script([state("FAILED", 2, seconds=36_000)], refused, [state("FAILED", 2)])
+    script.scripts[1] = [state("SUCCEEDED", 0)]
+    assert script.run().status == "SUCCEEDED"
+
+
+def test_a_submission_that_is_not_taken_is_made_again() -> None:
+    """As it was: nothing was lost. Under the same id, lest it be taken twice."""
+    script = Script([state("SUCCEEDED", 0)])
+    script.refusals = [UnreachableError("disk full"), UnreachableError("disk full")]
+    assert script.run().status == "SUCCEEDED"
+    assert script.submitted == [["train", "cue"]]
+    assert any("disk full" in line for line in script.told)
+
+
+def test_a_submission_whose_answer_is_lost_is_not_made_again() -> None:
+    """The job is known, so it was taken."""
+    script = Script([state("RUNNING"), state("SUCCEEDED", 0)])
+    submit = script.submit
+
+    def taken(arguments: Sequence[str], *, job: str | None = None, modules: Sequence[str] = ()) -> str:
+        submit(arguments, job=job, modules=modules)
+        raise UnreachableError("cut")
+
+    script.submit = taken  # type: ignore[method-assign]
+    assert script.run().status == "SUCCEEDED"
+    assert script.submitted == [["train", "cue"]]
+
+
+def test_a_cluster_of_somebody_else_is_waited_for() -> None:
+    """It is not started again, which is said; back again, it gets the run."""
+    script = Script([state("RUNNING"), ConnectionError("cut"), None], [state("SUCCEEDED", 0)])
+    script.startable = False
+
+    def fall(seconds: float) -> None:
+        script.time += seconds
+        script.down_until = 100.0 if script.time >= 1.0 else 0.0
+
+    script.sleep = fall  # type: ignore[method-assign]
+    assert script.run().status == "SUCCEEDED"
+    assert script.restarts == 0
+    assert any("whoever started it" in line for line in script.told)
 
 
 def test_stopped_by_somebody() -> None:
@@ -157,7 +212,7 @@ def test_stopped_by_somebody() -> None:
 
 def test_a_machine_that_is_still_off() -> None:
     """A cluster that does not start yet is tried again until it does."""
-    script = Script([state("RUNNING"), None, None], [state("SUCCEEDED", 0)])
+    script = Script([state("RUNNING"), None], [state("SUCCEEDED", 0)])
     tries = iter([ClusterError("no route"), ClusterError("no route"), None])
 
     def restart() -> None:
@@ -168,4 +223,4 @@ def test_a_machine_that_is_still_off() -> None:
     script.restart = restart  # type: ignore[method-assign]
     script.down_until = 1e9
     assert script.run().status == "SUCCEEDED"
-    assert sum("does not start yet" in line for line in script.told) == 2
+    assert sum("is not started again" in line for line in script.told) == 2

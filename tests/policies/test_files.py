@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,14 @@ def test_a_file_is_for_whom_it_is_meant(tmp_path: Path, mode: int) -> None:
         assert path.read_text() == text
         assert path.stat().st_mode & 0o777 == mode
         path.chmod(0o640)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_a_file_that_is_replaced_keeps_its_owner(tmp_path: Path) -> None:
+    """What root changes for a service stays the service's."""
+    path = tmp_path / "keys.json"
+    write_text(path, "one", mode=0o600)
+    os.chown(path, 12345, 23456)
+    write_text(path, "two", mode=0o600)
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
+    assert path.read_text() == "two"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +32,7 @@ from serve.api import make_api
 from serve.asgi import make_app
 from serve.keys import KeysFile
 from serve.models import Models, ServedModel, ServedVersion
+from serve.ports import free_ports
 from serve.service import PolicyService
 from serve.settings import ServeSettings
 
@@ -358,13 +358,6 @@ class Service:
         return found
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def small_registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
     """A registry with five versions of `small`, which act differently; the first is the champion."""
@@ -377,7 +370,9 @@ def small_registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
 
 
 @pytest.fixture(scope="module")
-def service(small_registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(
+    small_registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory, end_program: Callable[..., None]
+) -> Iterator[Service]:
     """`entrepot serve` with two replicas, keys, a model of the registry (`small`) and a recurrent one (`gru`).
 
     It ends with the module: idle, it would still take time from the tests that follow.
@@ -386,7 +381,7 @@ def service(small_registry: ModelRegistry, tmp_path_factory: pytest.TempPathFact
     bundle = write_bundle(folder / "gru", {"traders": Sketch(state_size=4)}, name="gru")
     scopes = ("infer", "read", "metrics")
     key = KeysFile(folder / "keys.json").add("tests", scopes=scopes)
-    port = free_port()
+    (port,) = free_ports(1)
     root = Path(__file__).parents[2]
     command = [sys.executable, str(root / "entrepot.py"), "serve", "--models", f"small@champion,{bundle}"]
     command += ["--port", str(port), "--replicas", "2", "--keys", str(folder / "keys.json")]
@@ -404,14 +399,7 @@ def service(small_registry: ModelRegistry, tmp_path_factory: pytest.TempPathFact
         process = psutil.Process(started.pid)
         yield Service(url, key, small_registry, process, folder / "logs", port)
     finally:
-        family = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
-        started.send_signal(signal.SIGINT)
-        try:
-            started.wait(60)
-        except subprocess.TimeoutExpired:
-            started.kill()
-        for left in psutil.wait_procs(family, timeout=10)[1]:
-            left.kill()
+        end_program(started, number=signal.SIGINT)
 
 
 # -- S1: end -----------------------------------------------------------------------------------------------------------

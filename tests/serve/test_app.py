@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import yaml
 
 from serve.app import build
 from serve.keys import KeysError, KeysFile
-from serve.launch import LaunchError, free_ports
+from serve.launch import LaunchError
+from serve.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +48,9 @@ ray.shutdown()
 """What the operator has Ray's dashboard do with a RayService's `serveConfigV2`, as `serve run` does it."""
 
 
-def test_the_manifest_serves_a_policy(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_manifest_serves_a_policy(
+    make_bundle: Callable[..., Path], tmp_path: Path, end_program: Callable[..., None]
+) -> None:
     """`rayservice.yaml`, with its models, keys and ports replaced, deploys a service that answers who has a key."""
     service, environment = list(yaml.safe_load_all((ROOT / "cluster/kuberay/rayservice.yaml").read_text()))
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
@@ -101,14 +102,7 @@ def test_the_manifest_serves_a_policy(make_bundle: Callable[..., Path], tmp_path
             assert answer.json()["model_name"] == "small"
             assert client.get("/-/healthz").text == "success"  # what the operator's readiness probe asks each pod
     finally:
-        family = psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
-        started.send_signal(signal.SIGTERM)
-        try:
-            started.wait(60)
-        except subprocess.TimeoutExpired:
-            started.kill()
-        for left in psutil.wait_procs(family, timeout=10)[1]:
-            left.kill()
+        end_program(started)
         shutil.rmtree(sockets, ignore_errors=True)
 
 

@@ -30,6 +30,16 @@ def test_the_folder_of_a_job_holds_no_results(tmp_path: Path) -> None:
     assert prepare(load("cue", values=stored), "mine")[1] == folder / "mine"
 
 
+def test_the_folder_of_a_job_holds_no_records(tmp_path: Path) -> None:
+    """Nor those of MLflow, which would be gone with the models in them."""
+    elsewhere = {"resources.results": str(tmp_path / "results")}
+    file = f"sqlite:///{tmp_path}/session/{JOB_FOLDER}/_ray_pkg_1/mlflow.db"
+    with pytest.raises(ConfigError, match=r"^tracking.uri: got 'sqlite:.*', a file that Ray deletes with the job"):
+        prepare(load("cue", values={**elsewhere, "tracking.uri": file}), "mine")
+    prepare(load("cue", values={**elsewhere, "tracking.uri": file, "tracking.enabled": False}), "mine")
+    prepare(load("cue", values={**elsewhere, "tracking.uri": f"sqlite:///{tmp_path}/mlflow.db"}), "mine")
+
+
 def test_this_machines_cpus_count_only_where_no_cluster_is_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

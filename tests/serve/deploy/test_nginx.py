@@ -26,6 +26,7 @@ from serve.client import PolicyClient
 from serve.guard import Guard
 from serve.keys import KeysFile
 from serve.models import Models, ServedModel, ServedVersion
+from serve.ports import free_ports
 from serve.service import PolicyService
 from serve.settings import ServeSettings
 
@@ -41,12 +42,6 @@ def needed(tool: str) -> str:
     if found is None:
         pytest.skip(f"no {tool} found; `make test-tools` as root, or `apt-get install {tool}`, installs it")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ def proxy(
     class Nginx:
         def __init__(self, service_port: int) -> None:
             self.folder = tmp_path_factory.mktemp("nginx")
-            self.ports = free_port(), free_port()
+            self.ports = tuple(free_ports(2))
             text = SHIPPED.read_text()
             for wanted, instead in (
                 ("server 127.0.0.1:8000;", f"server 127.0.0.1:{service_port};"),
@@ -296,7 +291,7 @@ def test_a_service_that_is_down_is_said_to_be(
 ) -> None:
     """Without a service behind it nginx answers 503 and when to come back, as JSON."""
     context = ssl.create_default_context(cafile=str(certificate[0]))
-    with proxy(free_port()) as (port, _, _):
+    with proxy(*free_ports(1)) as (port, _, _):
         response = httpx.get(f"https://localhost:{port}/v2/health/ready", verify=context)
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
