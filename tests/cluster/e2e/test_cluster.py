@@ -57,10 +57,10 @@ def test_submit_trains_on_both_workers(cluster: Path, nodes: list[Node]) -> None
 def test_ray_submit_works_too(cluster: Path) -> None:
     """Ray's own `ray submit`, which puts the script alone in the head's home folder, trains as well."""
     from cluster.description import ClusterFile
-    from cluster.launcher import _ray
+    from cluster.programs import ray
 
     file = ClusterFile.read(cluster)
-    said = _ray(
+    said = ray(
         file, "submit", "--no-config-cache", str(cluster), "entrepot.py", "--",
         "train", "cue", "--experiment", "plain", *QUICK, "--set", "stop.iterations=4",
         capture=True, timeout=240,
