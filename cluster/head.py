@@ -42,10 +42,9 @@ def takes_jobs(cluster: ClusterFile) -> bool:
     Raises:
         ClusterError: If the head cannot be reached.
     """
-    ask = "timeout 60 ray job list --address=http://127.0.0.1:8265 >/dev/null 2>&1"
-    return "jobs: taken" in execute(
-        cluster, f"if {ask}; then echo jobs: taken; else echo jobs: not taken; fi", timeout=120
-    )
+    ask = f"timeout 60 ray job list --address=http://127.0.0.1:{DASHBOARD} >/dev/null 2>&1"
+    said = execute(cluster, f"if {ask}; then echo jobs: taken; else echo jobs: not taken; fi", timeout=120)
+    return "jobs: taken" in said
 
 
 def has_head(cluster: ClusterFile) -> bool:
