@@ -37,6 +37,19 @@ def test_up(cluster: Path, nodes: list[Node]) -> None:
     assert listening[3] == "127.0.0.1:8265"
 
 
+def test_any_machine_may_ask(cluster: Path, nodes: list[Node]) -> None:
+    """One that did not start the cluster, or has forgotten it with `/tmp`, knows from the file where the head is."""
+    notes = {path: path.read_bytes() for path in Path("/tmp/ray").glob("cluster-lab.*")}
+    assert notes
+    try:
+        for path in notes:
+            path.unlink()
+        assert entrepot("cluster", "status", str(cluster)).count("alive") == len(nodes)
+    finally:
+        for path, content in notes.items():
+            path.write_bytes(content)
+
+
 def test_submit_trains_on_both_workers(cluster: Path, nodes: list[Node]) -> None:
     """A job's runners are on every worker, arguments with blanks arrive whole, and results are where all see them."""
     job = entrepot(
