@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cluster.description import ROOT, ClusterError
+from cluster.sources import is_sent
 
 MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """A user's own domain, as `train` takes it."""
@@ -26,10 +27,13 @@ def for_the_head(argument: str) -> str:
     text = value if equals else argument
     if "\n" in text or not Path(text).suffix or Path(text).is_absolute() or not Path(text).is_file():
         return argument
-    path = Path(text).resolve()
-    if not path.is_relative_to(ROOT):
-        raise ClusterError(f"{key}: got {text}, which is not sent to the cluster; allowed are files in {ROOT}")
-    return f"{key}={path.relative_to(ROOT)}" if equals else str(path.relative_to(ROOT))
+    if not is_sent(Path(text)):
+        raise ClusterError(
+            f"{key}: got {text}, which is not sent to the cluster; allowed are files in {ROOT}, but "
+            "for what .rayignore names"
+        )
+    path = Path(text).resolve().relative_to(ROOT)
+    return f"{key}={path}" if equals else str(path)
 
 
 def option(arguments: Sequence[str], name: str) -> str | None:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cluster.description import ROOT
 
@@ -23,15 +23,32 @@ def copied(left_out: Sequence[str] = ()) -> Iterator[Path]:
     Yields:
         The copy's folder.
     """
-    lines = (ROOT / ".rayignore").read_text(encoding="utf-8").splitlines()
-    patterns = [*left_out, *(line.rstrip("/ ") for line in lines if line and not line.startswith("#"))]
+    patterns = [*left_out, *_ignored()]
 
     def ignored(folder: str, names: list[str]) -> set[str]:
-        place = Path("/") / Path(folder).relative_to(ROOT)
-        paths = {name: (place / name).as_posix() for name in names}
-        return {name for name in names for p in patterns if fnmatch(paths[name] if p.startswith("/") else name, p)}
+        place = PurePosixPath("/") / Path(folder).relative_to(ROOT).as_posix()
+        return {name for name in names if _matches(place / name, patterns)}
 
     with tempfile.TemporaryDirectory(prefix="entrepot-sources-") as folder:
         copy = Path(folder) / "repository"
         shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
         yield copy
+
+
+def is_sent(path: Path) -> bool:
+    """Whether a file here is one that is sent."""
+    if not path.resolve().is_relative_to(ROOT):
+        return False
+    place = PurePosixPath("/") / path.resolve().relative_to(ROOT).as_posix()
+    patterns = _ignored()
+    return not any(_matches(each, patterns) for each in (place, *place.parents))
+
+
+def _ignored() -> list[str]:
+    """The patterns in `.rayignore`."""
+    lines = (ROOT / ".rayignore").read_text(encoding="utf-8").splitlines()
+    return [line.rstrip("/ ") for line in lines if line and not line.startswith("#")]
+
+
+def _matches(place: PurePosixPath, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(str(place) if pattern.startswith("/") else place.name, pattern) for pattern in patterns)

@@ -35,6 +35,15 @@ def test_a_copy_is_what_is_sent(repository: Path) -> None:
     assert not copy.exists()
 
 
+def test_which_files_are_sent(repository: Path, tmp_path: Path) -> None:
+    """Those that are in the copy; what lies elsewhere, or in a folder that stays here, is not."""
+    assert sources.is_sent(repository / "serve/keys.py")
+    assert not sources.is_sent(repository / "results/mine/config.yaml")
+    assert not sources.is_sent(repository / "keys.json")
+    (tmp_path / "mine.yaml").touch()
+    assert not sources.is_sent(tmp_path / "mine.yaml")
+
+
 def test_every_way_of_sending_keeps_secrets_back() -> None:
     """Ray's packager, the launcher's rsync, the image and git all leave keys out."""
     lists = [
