@@ -34,7 +34,7 @@ def test_the_unit_s_command_is_one_we_know() -> None:
 def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     """Keys are made, listed and revoked as the page says."""
     lines = [line.strip() for line in (DEPLOY / "README.md").read_text().splitlines()]
-    commands = [shlex.split(line)[1:] for line in lines if line.startswith("entrepot keys ")]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("mine keys ")]
     assert len(commands) >= 4
     for command in commands:
         here = [part.replace("/etc/entrepot", str(tmp_path)) for part in command]
