@@ -22,25 +22,31 @@ from curriculum.config import load_curriculum
 
 STAGE = "multi_asset"
 EXPERIMENT: dict[str, Any] = {
-    "extends": "trading",
+    "extends": "trading_ppo",
     "curriculum": None,
     "runners": {"num_env_runners": 2, "worlds": 32},
     "stop": {"iterations": 60, "minutes": None},
-    "evaluation": {"interval": 0, "suite": str(SHARED / "suite.yaml")},
     "checkpoint": {"interval": 5},
     "tracking": {"enabled": False},
 }
 
 
-def main(rounds: int) -> None:
-    """Runs all faults, and none, `rounds` times."""
+def write_experiment(folder: Path) -> Path:
+    """Writes the experiment, and the suite it ends with, into a folder; returns the experiment's file."""
     stages = load_curriculum("trading").stages
     task = next(stage.task for stage in stages if stage.name == STAGE).model_dump(mode="json")
-    config = SHARED / "faults.yaml"
-    config.write_text(yaml.safe_dump({**EXPERIMENT, "task": task}), encoding="utf-8")
     examined = {"name": STAGE, "title": STAGE, "kind": "held_out", "task": task, "episodes": 256}
     suite = {"domain": "trading", "title": "Trading, one stage", "noun": "markets", "scenarios": [examined]}
-    (SHARED / "suite.yaml").write_text(yaml.safe_dump(suite), encoding="utf-8")
+    (folder / "suite.yaml").write_text(yaml.safe_dump(suite), encoding="utf-8")
+    evaluation = {"interval": 0, "suite": str(folder / "suite.yaml")}
+    experiment = {**EXPERIMENT, "task": task, "evaluation": evaluation}
+    (folder / "faults.yaml").write_text(yaml.safe_dump(experiment), encoding="utf-8")
+    return folder / "faults.yaml"
+
+
+def main(rounds: int) -> None:
+    """Runs all faults, and none, `rounds` times."""
+    config = write_experiment(SHARED)
     with machines(3) as nodes:
         cluster = write_cluster_file(Path("/tmp/lab.yaml"), nodes)
         entrepot("cluster", "up", str(cluster))

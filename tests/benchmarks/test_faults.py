@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from benchmarks.faults import bars_of
+from benchmarks.faults_worker import write_experiment
+from evaluation.suite import load_suite
+from rllib_configs.overrides import load
 
 
 def line(fault: str, seed: int, score: float, seconds: float = 60.0) -> dict[str, Any]:
@@ -24,3 +28,12 @@ def test_a_worse_result_fails_its_bar() -> None:
         10.0,
         30.0,
     )
+
+
+def test_the_experiment_is_one_that_can_be_run(tmp_path: Path) -> None:
+    """Its file passes all checks, and its suite is one of the domain's that has a held-out scenario."""
+    config = load("trading", file=write_experiment(tmp_path))
+    assert config.runners.num_env_runners == 2
+    assert config.task is not None
+    suite = load_suite(config.evaluation.suite)
+    assert [scenario.kind for scenario in suite.scenarios] == ["held_out"]
