@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +68,21 @@ def run(
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """Ends a process, and what it started if it leads a group."""
+    """Ends a process, and with it whatever it started if it leads a group."""
+    try:
+        leads = os.getpgid(process.pid) == process.pid
+    except ProcessLookupError:
+        process.wait()
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            if os.getpgid(process.pid) == process.pid:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number) if leads else process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5)
-            return
-        except ProcessLookupError:
-            process.wait()
-            return
-        except subprocess.TimeoutExpired:
-            continue
+            break
+    if leads:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # those that outlive their leader
 
 
 def last_line(text: str) -> str:

@@ -73,10 +73,11 @@ def _check_storage(config: ExperimentConfig, name: str) -> None:
 
 def _check_tracking(config: ExperimentConfig) -> None:
     """Refuses a server that does not answer, and a file that would be lost with the job."""
-    uri = config.tracking.uri
     if not config.tracking.enabled:
         return
-    if JOB_FOLDER in str(sqlite_file(uri)):
+    uri = config.tracking.uri
+    file = sqlite_file(uri)
+    if file is not None and JOB_FOLDER in file.as_posix():
         raise ConfigError(
             f"tracking.uri: got {uri!r}, a file that Ray deletes with the job; allowed is the URL of an MLflow server, "
             "a SQLite file elsewhere, or tracking.enabled=false"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -182,3 +188,20 @@ def test_logs(desk: type[Desk]) -> None:
     """Without an id they are the newest job's."""
     assert call("logs", URL) == (0, "log of new\n")
     assert call("logs", URL, "old") == (0, "log of old\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_tunnel_does_not_outlive_its_command(
+    stand_ins: Any, cluster_file: Callable[..., ClusterFile], number: signal.Signals
+) -> None:
+    """Whoever ends the command, or closes its terminal, ends the tunnel that it holds open."""
+    command = [sys.executable, str(ROOT / "entrepot.py"), "cluster", "status", str(cluster_file().path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asked:
+        deadline = time.monotonic() + 60
+        while not stand_ins.calls:  # the tunnel stands, and nobody answers through it
+            assert time.monotonic() < deadline, "no tunnel was opened"
+            time.sleep(0.05)
+        (tunnel,) = psutil.Process(asked.pid).children()
+        asked.send_signal(number)
+        assert asked.wait(30) == 128 + number
+    assert not tunnel.is_running()

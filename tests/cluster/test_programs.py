@@ -14,12 +14,17 @@ from cluster.programs import last_line, run
 
 def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path: Path) -> None:
     """Nothing of it is left."""
-    script = f"sleep 600 & echo $! > {tmp_path}/child; sleep 600"
+    stubborn = f"trap '' TERM; echo $BASHPID > {tmp_path}/child; sleep 600"  # outlives its leader
+    script = f"( {stubborn} ) & sleep 600"
     began = time.monotonic()
     with pytest.raises(ClusterError, match=r"^slow: no answer within 1 s$"):
         run(["bash", "-c", script], "slow", timeout=1)
     assert time.monotonic() - began < 30
     child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "a process is left"
+        time.sleep(0.05)
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 

@@ -182,6 +182,9 @@ def test_a_server_that_does_not_answer_is_refused_before_anything_starts() -> No
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigError, match=rf"^tracking.uri: got '{url}', no server answers there \(.*refused"):
             check_server(url)
+        with pytest.raises(ConfigError, match=r"^tracking.uri: got 'http://user:…@127.0.0.1") as told:
+            check_server(url.replace("//", "//user:secret@"))
+        assert "secret" not in str(told.value)
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # says 501 to everything
     threading.Thread(target=server.serve_forever, daemon=True).start()
     check_server(f"http://user:secret@127.0.0.1:{server.server_port}/mlflow")
