@@ -105,6 +105,8 @@ class Node:
             self._holder.kill()
             self._holder.wait()
             self._holder = None
+            # The kernel takes the cable away too, but in its own time, and the name may be wanted again at once.
+            _run(["ip", "link", "delete", self._port], check=False, timeout=10)
 
     def cut(self) -> None:
         """Pulls the network cable."""

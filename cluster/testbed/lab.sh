@@ -12,9 +12,8 @@ if [ "$$" -ne 1 ]; then # not yet the first process of its own namespace
 fi
 
 mount -t proc proc /proc
-for folder in /mnt /tmp /run /dev/shm; do
-    mount -t tmpfs tmpfs "$folder"
-done
+source "$(dirname "$0")/mounts.sh"
+private /mnt /tmp /run /dev/shm
 chmod 1777 /tmp /dev/shm
 
 # /mnt is what all machines see: the laboratory's own files, and a folder that stands for network storage.

@@ -6,12 +6,12 @@ set -euo pipefail
 name=$1 address=$2 environment=$3
 
 mount -t proc proc /proc
-for folder in /tmp /run /dev/shm; do
-    mount -t tmpfs tmpfs "$folder"
-done
+source "$(dirname "$0")/mounts.sh"
+private /tmp /run /dev/shm
 chmod 1777 /tmp /dev/shm
 mkdir -p /run/sshd /run/home
-ln -s "$environment" /run/home/entrepot-venv # there is no internet to install one from
+mount -o bind,ro "$environment" "$environment" # it is everybody's: what a machine would install must not change it
+ln -s "$environment" /run/home/entrepot-venv  # there is no internet to install one from
 hostname "$name"
 
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +20,11 @@ SCRIPT = """
 from cluster.testbed.lab import machines
 import pathlib, time
 with machines(2) as (one, other):
+{use}
+    pathlib.Path({done!r}).write_text("done")
+    time.sleep({stay})
+"""
+TRIED_OUT = """
     assert one.ssh("hostname").stdout == "node1\\n"
     assert other.ssh("cat /mnt/shared/note 2>/dev/null", check=False).returncode
     one.run("echo hello >/mnt/shared/note; echo mine >/tmp/note")
@@ -33,8 +39,10 @@ with machines(2) as (one, other):
     assert not other.alive
     other.start()
     assert other.ssh("ls /tmp/note", check=False).returncode
-    pathlib.Path("{done}").write_text("done")
-    time.sleep({stay})
+"""
+IN_USE = """
+    for machine in (one, other):
+        machine.run("echo mine >/tmp/note; echo ours >/mnt/shared/note; sleep 600 >/dev/null 2>&1 &")
 """
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "ip", "ssh", "sshd"))) or inside(),
@@ -43,8 +51,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def laboratory(done: Path, stay: float) -> subprocess.Popen[bytes]:
-    """Two machines that try each other out, write `done`, and stay on for some seconds."""
-    script = SCRIPT.format(done=done, stay=stay)
+    """Two machines that try each other out, or work if they stay on for some seconds; then they write `done`."""
+    script = SCRIPT.format(use=IN_USE if stay else TRIED_OUT, done=str(done), stay=stay)
     return subprocess.Popen(
         [str(HERE / "lab.sh"), sys.executable, "-c", script],
         cwd=ROOT,
@@ -89,6 +97,29 @@ def test_nothing_is_left(end: signal.Signals | None) -> None:
     while traces() - before:
         assert time.monotonic() < deadline, traces() - before
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/mnt"])
+def test_the_repository_may_lie_where_a_laboratory_is_empty(folder: str) -> None:
+    """A checkout under a folder of which the laboratory and its machines have their own is there, and it alone."""
+    script = """
+from cluster.testbed.lab import HERE, machines
+assert {path.name for path in HERE.parents[2].iterdir()} == {"checkout"}
+with machines(1) as (node,):
+    assert node.run(f"ls {HERE}/lab.sh").stdout.startswith(str(HERE))
+"""
+    with tempfile.TemporaryDirectory(dir=folder) as outer:
+        checkout = Path(outer) / "checkout"
+        (Path(outer) / "beside").mkdir()
+        shutil.copytree(ROOT / "cluster", checkout / "cluster")
+        done = subprocess.run(
+            [checkout / "cluster/testbed/lab.sh", os.path.realpath(sys.executable), "-c", script],  # not our .venv's
+            cwd=checkout,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
 
 
 def test_machines_need_a_laboratory() -> None:
