@@ -209,11 +209,11 @@ def down(file: File, debug: Debug = False) -> None:
 
 def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> None:
     """Sees a run through; its experiment gets a name if it has none, for it is resumed by that."""
-    from cluster.connection import connect, is_url
+    from cluster.connection import PATIENCE, connect, is_url
     from cluster.jobs import Jobs
     from cluster.nodes import bring_back, restart
     from cluster.sources import copied
-    from cluster.supervise import Supervision
+    from cluster.supervise import Supervision, Watch
     from tune.paths import check_name
 
     experiment = option(arguments, "--experiment")
@@ -222,6 +222,9 @@ def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> Non
         arguments = [*arguments, "--experiment", experiment]
     going_on = resuming(arguments, check_name(experiment))
     cluster = None if is_url(target) else ClusterFile.read(Path(target))
+    watch = Watch()
+    # Ray's own tunnel to a rented head takes long to stand; one try of ours may take as long as the head may be away.
+    patience = watch.grace if cluster is not None and cluster.on_premises else PATIENCE
 
     def start_again() -> None:
         assert cluster is not None
@@ -240,7 +243,7 @@ def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> Non
 
         @contextmanager
         def open_jobs() -> Iterator[Jobs]:
-            with connect(target) as url:
+            with connect(target, patience=patience) as url:
                 yield Jobs(url, sources)
 
         done = Supervision(
@@ -250,6 +253,7 @@ def _supervise(target: str, arguments: list[str], modules: Sequence[str]) -> Non
             going_on,
             experiment,
             modules,
+            watch,
             tell=tell,
             tend=tend,
         ).run()

@@ -39,11 +39,14 @@ def execute(cluster: ClusterFile, command: str, *, timeout: float | None = None)
 def takes_jobs(cluster: ClusterFile) -> bool:
     """Whether Ray is up on the head, asked there: a tunnel that does not stand may be our own fault.
 
+    Where nobody listens, Ray's command, which takes seconds to start, is spared.
+
     Raises:
         ClusterError: If the head cannot be reached.
     """
+    listens = f"bash -c ': </dev/tcp/127.0.0.1/{DASHBOARD}' 2>/dev/null"
     ask = f"timeout 60 ray job list --address=http://127.0.0.1:{DASHBOARD} >/dev/null 2>&1"
-    said = execute(cluster, f"if {ask}; then echo jobs: taken; else echo jobs: not taken; fi", timeout=120)
+    said = execute(cluster, f"if {listens} && {ask}; then echo jobs: taken; else echo jobs: not taken; fi", timeout=120)
     return "jobs: taken" in said
 
 

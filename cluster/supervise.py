@@ -45,7 +45,7 @@ class Watch:
     """
 
     pause: float = 3.0
-    grace: float = 30.0
+    grace: float = 15.0
     failures: int = 3
     rest: float = 20.0
     refusal: float = 180.0

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from cluster import cli, connection, jobs, launcher, nodes
 from cluster.description import ROOT, ClusterError, ClusterFile
 from cluster.jobs import Job
+from cluster.supervise import Watch
 
 URL = "http://127.0.0.1:1"
 
@@ -145,6 +146,23 @@ def test_supervised_runs_have_a_name(desk: type[Desk]) -> None:
         call("submit", URL, "--supervise", "--", "train", "cue", "--experiment", "team/mine", *place)
     with pytest.raises(ClusterError, match="--supervise: got it with --detach"):
         call("submit", URL, "--supervise", "--detach", "--", "train", "cue", *place)
+
+
+def test_a_try_takes_no_longer_than_the_head_may_be_away(
+    cluster_file: Callable[..., ClusterFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sees a run through gives a tunnel up in time to start the cluster again; Ray's own tunnels get longer."""
+    asked: list[float] = []
+
+    @contextmanager
+    def connect(target: str, *, patience: float) -> Iterator[str]:
+        asked.append(patience)
+        yield URL
+
+    monkeypatch.setattr(connection, "connect", connect)
+    for target in (str(cluster_file().path), URL):
+        call("submit", target, "--supervise", "--", "train", "cue", "--set", "resources.results=/mnt/results")
+    assert asked == [Watch().grace, connection.PATIENCE]
 
 
 def test_a_job_is_stopped(desk: type[Desk]) -> None:

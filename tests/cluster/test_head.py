@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -41,17 +42,23 @@ def test_a_failure_is_one_line(stand_ins: Any, cluster_file: Callable[..., Clust
 def test_whether_the_head_takes_jobs_is_asked_there(
     tmp_path: Path, cluster_file: Callable[..., ClusterFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By Ray's own command; what else is printed on the way does not matter."""
-    for code, expected in ((0, True), (1, False)):
-        (tmp_path / "ray").write_text(f"#!/bin/bash\necho jobs: many; exit {code}\n")
-        (tmp_path / "ray").chmod(0o755)
+    """By Ray's own command, where somebody listens; what else is printed on the way does not matter."""
 
-        def on_the_head(cluster: ClusterFile, command: str, *, timeout: float) -> str:
-            environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-            return subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True).stdout
+    def on_the_head(cluster: ClusterFile, command: str, *, timeout: float) -> str:
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        return subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True).stdout
 
-        monkeypatch.setattr(head, "execute", on_the_head)
-        assert head.takes_jobs(cluster_file()) is expected
+    with socket.create_server(("127.0.0.1", 0)) as dashboard:
+        monkeypatch.setattr(head, "DASHBOARD", dashboard.getsockname()[1])
+        for code, expected in ((0, True), (1, False)):
+            (tmp_path / "ray").write_text(f"#!/bin/bash\ntouch {tmp_path}/asked; echo jobs: many; exit {code}\n")
+            (tmp_path / "ray").chmod(0o755)
+
+            monkeypatch.setattr(head, "execute", on_the_head)
+            assert head.takes_jobs(cluster_file()) is expected
+    (tmp_path / "asked").unlink()
+    assert not head.takes_jobs(cluster_file())
+    assert not (tmp_path / "asked").exists(), "nobody listens any more, so nobody need be asked"
 
 
 def test_whether_there_is_a_head(stand_ins: Any, rented: ClusterFile) -> None:
