@@ -9,8 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.description import ROOT
@@ -62,24 +65,27 @@ def laboratory(done: Path, stay: float) -> subprocess.Popen[bytes]:
     )
 
 
-def traces() -> set[str]:
-    """Namespaces of processes, network interfaces, mounts and files that a laboratory could leave."""
-    spaces = set()
-    for process in Path("/proc").glob("[0-9]*"):
+def namespaces(processes: Iterable[psutil.Process]) -> set[str]:
+    """Those that some processes are in, and we are not."""
+    found = set()
+    for process in processes:
         for kind in ("net", "mnt", "pid"):
-            try:
-                spaces.add(os.readlink(process / "ns" / kind))
-            except OSError:
-                continue
+            with suppress(OSError):  # it has ended meanwhile
+                found.add(os.readlink(f"/proc/{process.pid}/ns/{kind}"))
+                found.discard(os.readlink(f"/proc/self/ns/{kind}"))
+    return found
+
+
+def traces() -> set[str]:
+    """Network interfaces and files that a laboratory could leave."""
     interfaces = {path.name for path in Path("/sys/class/net").iterdir()}
-    files = {str(path) for folder in ("/mnt", "/tmp", "/run") for path in Path(folder).glob("*lab*")}
-    return spaces | interfaces | files
+    return interfaces | {str(path) for folder in ("/mnt", "/tmp", "/run") for path in Path(folder).glob("*lab*")}
 
 
 @pytest.mark.parametrize("end", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left(end: signal.Signals | None) -> None:
     """Machines have names, files and networks of their own and one folder in common; no trace is left at any end."""
-    before = traces()
+    before, built = traces(), set()
     done = ROOT / f".lab-{os.getpid()}"  # the laboratory has a /tmp of its own
     try:
         process = laboratory(done, 0 if end is None else 600)
@@ -87,15 +93,18 @@ def test_nothing_is_left(end: signal.Signals | None) -> None:
         while not done.exists():
             assert time.monotonic() < deadline
             assert process.poll() in (None, 0)
+            with suppress(psutil.NoSuchProcess):
+                built |= namespaces(psutil.Process(process.pid).children(recursive=True))
             time.sleep(0.1)
         if end is not None:
             process.kill() if end is signal.SIGKILL else os.killpg(process.pid, end)  # as a terminal or `timeout` does
         assert (process.wait(timeout=30) == 0) == (end is None)
     finally:
         done.unlink(missing_ok=True)
+    assert len(built) >= 3 * 3, "the laboratory and each of two machines have a network, mounts and processes"
     deadline = time.monotonic() + 15
-    while traces() - before:
-        assert time.monotonic() < deadline, traces() - before
+    while left := (traces() - before) | (namespaces(psutil.process_iter()) & built):
+        assert time.monotonic() < deadline, left
         time.sleep(0.2)
 
 
