@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.testbed.cluster_file import write_cluster_file
+from cluster.testbed.cluster_file import NOTICES_SOON, write_cluster_file
 from cluster.testbed.lab import Node, inside, machines
 from cluster.testbed.trial import entrepot
 
@@ -31,7 +31,7 @@ def nodes() -> Iterator[list[Node]]:
 @pytest.fixture(scope="session")
 def cluster(nodes: list[Node]) -> Iterator[Path]:
     """The description of a cluster of them that is up."""
-    path = write_cluster_file(Path("/tmp/lab.yaml"), nodes)
+    path = write_cluster_file(Path("/tmp/lab.yaml"), nodes, settings=NOTICES_SOON)
     entrepot("cluster", "up", str(path))
     yield path
     entrepot("cluster", "down", str(path))

@@ -55,7 +55,7 @@ def test_submit_trains_on_both_workers(cluster: Path, nodes: list[Node]) -> None
     job = entrepot(
         "cluster", "submit", str(cluster), "--detach", "--",
         "train", "cue", "--experiment", "spread", *QUICK,
-        "--set", "runners.num_env_runners=4", "--set", "tracking.model=a model", "--set", "stop.iterations=60",
+        "--set", "runners.num_env_runners=4", "--set", "tracking.model=a model", "--set", "stop.iterations=20",
     ).strip()  # fmt: skip
     until(lambda: all(node.pids(RUNNER) for node in nodes[1:]), 180)
     assert sum(len(node.pids(TRIAL)) for node in nodes) == 1

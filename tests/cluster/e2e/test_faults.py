@@ -13,7 +13,7 @@ from cluster.testbed.trial import Outcome, entrepot, run
 
 ARGUMENTS = [
     "cue", "--set", "env.action_mode=discrete", "--set", "runners.num_env_runners=2",
-    "--set", "stop.iterations=80", "--set", "tracking.enabled=false",
+    "--set", "stop.iterations=40", "--set", "tracking.enabled=false",
 ]  # fmt: skip
 
 
