@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
 from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
@@ -53,6 +52,8 @@ def iqm(values: ArrayLike, axis: int | None = None) -> Any:
         values: Numbers.
         axis: Axis to reduce; all of them if None.
     """
+    from scipy import stats  # takes a second that every training process would wait
+
     return stats.trim_mean(np.asarray(values, dtype=np.float64), 0.25, axis=axis)
 
 
@@ -112,6 +113,8 @@ def seeds_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     mean = float(array.mean())
     if array.size == 1:
         return Interval(estimate=mean, low=-np.inf, high=np.inf)
+    from scipy import stats
+
     margin = float(stats.t.ppf(0.5 + confidence / 2, array.size - 1) * stats.sem(array))
     return Interval(estimate=mean, low=mean - margin, high=mean + margin)
 
@@ -154,6 +157,8 @@ def stratified_interval(
 
     def pooled(*parts: Floats, axis: int = -1) -> Floats:
         return np.asarray(statistic(np.concatenate(parts, axis=axis), axis=axis))
+
+    from scipy import stats
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)

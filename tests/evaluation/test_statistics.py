@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from arch.bootstrap import IIDBootstrap
@@ -193,3 +196,9 @@ def test_values_that_are_no_evidence_are_refused() -> None:
         mean_interval([1.0, float("nan")])
     with pytest.raises(ValueError, match="allowed are two or more"):
         stratified_interval([[1.0, 2.0], [3.0]])
+
+
+def test_training_does_not_wait_for_statistics() -> None:
+    """What a training process needs of this module is there without `scipy.stats`, which takes long to import."""
+    script = "import sys, evaluation.statistics; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
