@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "cluster").glob("*.yaml"))
 CLOUDS = [path for path in FILES if path.stem in ("aws", "gcp")]
 COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
+STOP = ROOT / "cluster/stop.sh"
 STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
 STACK = yaml.safe_load((ROOT / "cluster/aws/stack.yaml").read_text())
 
@@ -118,10 +121,34 @@ def test_starting_again_works(path: Path) -> None:
     """What runs is stopped first, limits are raised, and the head knows what workers there may be."""
     config = read(path)
     for key in STARTS:
-        assert config[key][0] == "ray stop"
+        assert config[key][0] == "bash ~/entrepot/cluster/stop.sh"
         assert config[key][1].startswith("ulimit -n 65536;")
     assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in config["head_start_ray_commands"][1].split()
     assert "--address=$RAY_HEAD_IP:6379" in config["worker_start_ray_commands"][1].split()
+
+
+@pytest.mark.parametrize(("found", "stopped"), [(0, True), (1, False), (127, True)])
+def test_ray_is_stopped_where_it_runs(tmp_path: Path, found: int, stopped: bool) -> None:
+    """Ray's own command, which takes seconds, is run if there may be something to stop; if it fails, so do we."""
+    for name, text in (("pgrep", f"exit {found}"), ("ray", f"echo $* >{tmp_path}/asked; exit 3")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run([STOP], env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert done.returncode == (3 if stopped else 0)
+    assert [each.read_text() for each in tmp_path.glob("asked")] == (["stop\n"] if stopped else [])
+
+
+@pytest.mark.parametrize("name", ["/site-packages/ray/core/src/ray/gcs/gcs_server", "ray::DashboardAgent"])
+def test_rays_processes_are_known(tmp_path: Path, name: str) -> None:
+    """Its servers are told by the package they come from, all others by what they call themselves."""
+    (tmp_path / "ray").write_text("#!/bin/bash\nexit 3\n")
+    (tmp_path / "ray").chmod(0o755)
+    with subprocess.Popen(["bash", "-c", "exec -a $0 sleep 60", name]) as process:
+        while psutil.Process(process.pid).cmdline()[0] != name:
+            time.sleep(0.01)
+        done = subprocess.run([STOP], env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+        process.kill()
+    assert done.returncode == 3
 
 
 @each_file
