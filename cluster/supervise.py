@@ -44,7 +44,7 @@ class Watch:
         round: Time between two looks after the other machines [s].
     """
 
-    pause: float = 3.0
+    pause: float = 1.0
     grace: float = 15.0
     failures: int = 3
     rest: float = 20.0
