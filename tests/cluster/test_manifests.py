@@ -144,7 +144,7 @@ def test_rays_processes_are_known(tmp_path: Path, name: str) -> None:
     (tmp_path / "ray").write_text("#!/bin/bash\nexit 3\n")
     (tmp_path / "ray").chmod(0o755)
     with subprocess.Popen(["bash", "-c", "exec -a $0 sleep 60", name]) as process:
-        while psutil.Process(process.pid).cmdline()[0] != name:
+        while psutil.Process(process.pid).cmdline()[:1] != [name]:
             time.sleep(0.01)
         done = subprocess.run([STOP], env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
         process.kill()
