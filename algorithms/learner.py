@@ -28,6 +28,8 @@ from algorithms.torch_settings import matmul_precision, use_threads
 
 KL_COEFFICIENTS = "kl_coefficients"
 GRADIENT_NORM_KEY = "gradient_norm"
+SKIPPED_STEPS_KEY = "skipped_steps"
+"""Steps of an update that were left out, because their gradient was not finite."""
 TOTAL_LOSS_KEY = "total_loss"
 VALUES = Columns.VF_PREDS
 STATISTICS = (TOTAL_LOSS_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY, LEARNER_RESULTS_KL_KEY, GRADIENT_NORM_KEY)
@@ -105,13 +107,16 @@ class PPOLearner(PPOTorchLearner):
             columns = {name: self._tensor(column) for name, column in batch.policy_batches[module_id].items()}
             if not len(columns[Columns.OBS]):
                 continue
+            network = self._network(module_id)
+            network.value_head.update(columns[Postprocessing.VALUE_TARGETS])
             with matmul_precision(self.config.matmul_precision):
-                statistics = self._learn(
+                statistics, skipped = self._learn(
                     module_id, columns, num_epochs, minibatch_size, shuffle_batch_per_epoch, (round, place)
                 )
             for name, value in zip(STATISTICS, statistics, strict=True):
                 self.metrics.log_value((module_id, name), value, window=1)
-            self._network(module_id).update_normaliser(columns[Columns.OBS], columns.get(STATE))
+            self.metrics.log_value((module_id, SKIPPED_STEPS_KEY), skipped, window=1)
+            network.update_normaliser(columns[Columns.OBS], columns.get(STATE))
         self._log_steps_trained_metrics(batch)
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
@@ -132,8 +137,8 @@ class PPOLearner(PPOTorchLearner):
         minibatch_size: int | None,
         shuffle: bool,
         key: tuple[int, int],
-    ) -> list[float]:
-        """Learns from one module's rows; returns the means of the last epoch's statistics."""
+    ) -> tuple[list[float], int]:
+        """Learns from one module's rows; returns the means of the last epoch's statistics, and the steps left out."""
         config = self.config.get_config_for_module(module_id)
         optimizer = self.get_optimizer(module_id)
         parameters = self._optimizer_parameters[optimizer]
@@ -141,6 +146,7 @@ class PPOLearner(PPOTorchLearner):
         minibatches = max(1, round(rows / minibatch_size)) if minibatch_size else 1
         bounds = np.linspace(0, rows, minibatches + 1).round().astype(int).tolist()
         totals: list[Tensor] = []
+        skipped = 0
         for epoch in range(num_epochs):
             shuffled = columns
             if shuffle and minibatches > 1:
@@ -163,10 +169,12 @@ class PPOLearner(PPOTorchLearner):
                 norm = _clip(parameters, config.grad_clip, config.grad_clip_by)
                 if torch.isfinite(norm):
                     optimizer.step()
+                else:
+                    skipped += 1
                 self._statistics[GRADIENT_NORM_KEY] = norm
                 totals.append(torch.stack([self._statistics[name] for name in STATISTICS]))
         means: list[float] = torch.stack(totals).mean(dim=0).tolist()
-        return means
+        return means, skipped
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
@@ -182,7 +190,8 @@ class PPOLearner(PPOTorchLearner):
         Returns:
             The loss to minimise.
         """
-        distribution = distribution_class(self._network(module_id).action_space)
+        network = self._network(module_id)
+        distribution = distribution_class(network.action_space)
         now = distribution(fwd_out[Columns.ACTION_DIST_INPUTS])
         then = distribution(batch[Columns.ACTION_DIST_INPUTS])
         ratio = torch.exp(now.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP])
@@ -193,7 +202,8 @@ class PPOLearner(PPOTorchLearner):
         critic_loss = error.clamp(max=config.vf_clip_param).mean()
         entropy = now.entropy().mean()
         coefficient = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
-        loss = policy_loss + config.vf_loss_coeff * critic_loss - coefficient * entropy
+        weight = config.vf_loss_coeff / network.value_head.scale.square()  # the loss of standardised values
+        loss = policy_loss + weight * critic_loss - coefficient * entropy
         if config.use_kl_loss:
             divergence = then.kl(now).mean()
             loss = loss + self.curr_kl_coeffs_per_module[module_id] * divergence

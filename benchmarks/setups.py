@@ -34,6 +34,7 @@ def flat_network(hidden: tuple[int, ...] = (256, 256)) -> dict[str, Any]:
         "hidden_sizes": hidden,
         "share_trunk": False,
         "normalise": False,
+        "normalise_values": False,
         "activation": "tanh",
         "std": "network",
         "initial_log_std": 0.0,

@@ -32,6 +32,7 @@ EVAL_ITERATION = "eval_iteration"
 CHECKPOINT_SCORE = "checkpoint_score"
 BEST = "best_eval_score"
 SINCE_BEST = "episodes_since_best"
+SKIPPED = "skipped_steps"
 
 NAMES = (
     ITERATION,
@@ -52,8 +53,10 @@ NAMES = (
     EVAL_ITERATION,
     BEST,
     SINCE_BEST,
+    SKIPPED,
 )
-"""Every flat name. `eval_score` is the latest evaluation's, carried forward.
+"""Every flat name. `eval_score` is the latest evaluation's, carried forward; `skipped_steps` counts the gradient steps
+that were left out so far because they were not finite.
 
 `checkpoint_score` is minus infinity where there was no evaluation: a checkpoint is ranked by no other policy's score.
 """

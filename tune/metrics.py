@@ -31,6 +31,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.util.metrics import Counter, Gauge
 
+from algorithms.learner import SKIPPED_STEPS_KEY
 from rllib_configs.schema import Stop
 from tune import figures
 
@@ -81,7 +82,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "gradient_norm": ("Norm of the gradient, before it is clipped.", ("module",)),
     "learning_rate": ("Learning rate of the optimiser.", ("module",)),
     "diverged": (
-        "1 where a loss of the last update was no finite number (it has no series then), else 0.",
+        "1 where a loss (it has no series then) or a gradient of the last update was no finite number, else 0.",
         ("module",),
     ),
 }
@@ -156,7 +157,8 @@ def samples_of(result: Mapping[str, Any], stop: Stop) -> Samples:
     for module, learned in result.get(LEARNER_RESULTS, {}).items():
         if module != ALL_MODULES and learned.get(NUM_MODULE_STEPS_TRAINED, 0) > 0:
             _pick(found, module, learned, LEARNING)
-            found["diverged", module] = float(not all(math.isfinite(found.get((name, module), 0)) for name in LOSSES))
+            finite = all(math.isfinite(found.get((name, module), 0)) for name in LOSSES)
+            found["diverged", module] = float(not finite or learned.get(SKIPPED_STEPS_KEY, 0) > 0)
             if ("kl", module) in found:
                 found.setdefault(("kl_coefficient", module), 0.0)  # RLlib says nothing of it where there is none
     for task, played in result.get("tasks", {}).items():

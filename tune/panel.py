@@ -34,6 +34,8 @@ def _facts(finished: Finished) -> list[tuple[str, str]]:
     row = finished.figures
     spent = f"{duration(row.get(figures.SECONDS, 0))}, {steps(row.get(figures.AGENT_STEPS, 0))} agent-steps"
     lines = [("trained", f"{spent}, {row.get(figures.EPISODES, 0):,} episodes; ended by: {finished.stopped_by}")]
+    if row.get(figures.SKIPPED):
+        lines.append(("left out", f"{row[figures.SKIPPED]:,} gradient steps that were not finite"))
     if stage_of(row):
         done = ", passed" if row.get(figures.CURRICULUM_DONE) else ""
         lines.append(("stage reached", stage_of(row) + done))

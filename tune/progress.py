@@ -144,10 +144,16 @@ class Display:
     def _progress(self, event: Event) -> None:
         trial, row, now = event.trial, event.figures, time.monotonic()
         first = trial not in self._rows
+        skipped = row.get(figures.SKIPPED, 0) - self._rows.get(trial, {}).get(figures.SKIPPED, 0)
         self._rows[trial] = row
         left = self._left.setdefault(trial, TimeLeft(self.stop))(row, now)
         row["time_left"] = left
         self._status = "training"
+        if skipped > 0:
+            self.say(
+                f"{self._label(trial)}iteration {row.get(figures.ITERATION, 0)}: {skipped} gradient steps were not finite "
+                "and are left out; look for rewards or observations that are huge, or try a lower learning rate"
+            )
         stage = stage_of(row)
         before = self._stages.get(trial)
         self._stages[trial] = stage

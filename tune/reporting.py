@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.rllib.utils.metrics import NUM_AGENT_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import ALL_MODULES, LEARNER_RESULTS, NUM_AGENT_STEPS_SAMPLED_LIFETIME
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from algorithms.learner import SKIPPED_STEPS_KEY
 from tune import figures
 from tune.figures import Best
 
@@ -26,6 +27,7 @@ class FiguresCallback(RLlibCallback):
         episodes: Episodes finished in all.
         best: The best evaluation score.
         seconds: Wall time that training has taken, evaluations and exams included, which Ray's own count leaves out.
+        skipped: Gradient steps left out in all, because they were not finite.
     """
 
     def __init__(self, improvement: float = 0.0) -> None:
@@ -33,6 +35,7 @@ class FiguresCallback(RLlibCallback):
         self.episodes = 0
         self.best = Best(improvement)
         self.seconds = 0.0
+        self.skipped = 0
         self._since = time.monotonic()
 
     def on_algorithm_init(self, *, algorithm: Any, metrics_logger: Any = None, **kwargs: Any) -> None:
@@ -47,6 +50,10 @@ class FiguresCallback(RLlibCallback):
         self.seconds, self._since = self.seconds + now - self._since, now
         finished = algorithm.finished_episodes
         self.episodes += len(finished)
+        for name, learned in result.get(LEARNER_RESULTS, {}).items():
+            skipped = float(learned.get(SKIPPED_STEPS_KEY, 0))
+            if name != ALL_MODULES and math.isfinite(skipped):  # not a number: the module did not learn this time
+                self.skipped += int(skipped)
         # Tune complains about checkpoints without a score: those of policies that were not evaluated rank last.
         result[figures.CHECKPOINT_SCORE] = -math.inf
         if figures.evaluated(result):
@@ -60,6 +67,7 @@ class FiguresCallback(RLlibCallback):
             figures.SECONDS: self.seconds,
             figures.BEST: self.best.score,
             figures.SINCE_BEST: self.episodes - self.best.at_episode,
+            figures.SKIPPED: self.skipped,
         }
         if finished:
             report[figures.RETURN] = sum(episode.mean_return for episode in finished) / len(finished)
@@ -67,10 +75,15 @@ class FiguresCallback(RLlibCallback):
 
     def get_state(self) -> dict[str, Any]:
         """The counts and the best score, as plain values."""
-        return {"episodes": self.episodes, "seconds": self.seconds, "best": self.best.get_state()}
+        return {
+            "episodes": self.episodes,
+            "seconds": self.seconds,
+            "skipped": self.skipped,
+            "best": self.best.get_state(),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
-        self.episodes, self.seconds = state["episodes"], state["seconds"]
+        self.episodes, self.seconds, self.skipped = state["episodes"], state["seconds"], state["skipped"]
         self._since = time.monotonic()
         self.best.set_state(state["best"])

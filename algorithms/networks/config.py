@@ -49,6 +49,11 @@ class NetworkConfig(BaseModel):
         0.01, gt=0, allow_inf_nan=False, description="Gain of the policy head's orthogonal initial weights."
     )
     normalise: bool = Field(True, description="Whether observations are normalised by running statistics.")
+    normalise_values: bool = Field(
+        True,
+        description="Whether the critic learns returns that are standardised by running statistics, so that its loss "
+        "weighs the same whatever the rewards' scale; what it puts out is scaled back.",
+    )
     clip: float = Field(
         10.0, gt=0, allow_inf_nan=False, description="Bound of normalised features [standard deviations]."
     )

@@ -266,9 +266,10 @@ def _branches(nvec: Hashable) -> type[Branches]:
 def _padding_index(nvec: tuple[int, ...]) -> Tensor:
     """Where each entry of the `[K, widest]` table lies in `logits | fill`; int64."""
     total, widest = sum(nvec), max(nvec)
-    index = torch.full((len(nvec), widest), total)
-    start = 0
-    for branch, size in enumerate(nvec):
-        index[branch, :size] = torch.arange(start, start + size)
-        start += size
+    with torch.inference_mode(False):  # it is kept, and whoever samples first must not make it useless to learners
+        index = torch.full((len(nvec), widest), total)
+        start = 0
+        for branch, size in enumerate(nvec):
+            index[branch, :size] = torch.arange(start, start + size)
+            start += size
     return index

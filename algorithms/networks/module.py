@@ -24,9 +24,10 @@ from algorithms.networks.distributions import (
     num_actions,
 )
 from algorithms.networks.flat import FlatEncoder, FlatHead, with_extra
-from algorithms.networks.layers import linear, mlp
+from algorithms.networks.layers import mlp
 from algorithms.networks.normaliser import Moments, ObservationNormaliser, StateNormaliser
 from algorithms.networks.pooled import EntityHead, PooledEncoder
+from algorithms.networks.values import ValueHead
 from envs.base import AgentGroup
 from envs.layout import ObservationLayout
 
@@ -89,7 +90,7 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
         self.critic_trunk = None
         if config.share_trunk and extra:  # the shared trunk is the policy's, which sees no state: it joins behind it
             self.critic_trunk = mlp(self.encoder.width + extra, config.sizes, config.activation)
-        self.value_head = linear(config.sizes[-1], 1, 1.0)
+        self.value_head = ValueHead(config.sizes[-1], normalise=config.normalise_values)
 
         self.shared_actions = per_entity or num_actions(space)
         discrete = isinstance(space, MultiDiscrete)
@@ -193,7 +194,7 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
         elif self.critic_trunk is not None:
             embeddings = self.critic_trunk(with_extra(embeddings, state))
         values: Tensor = self.value_head(embeddings)
-        return values.squeeze(-1)
+        return values
 
     def _policy(self, batch: Mapping[str, Any], trunk: Tensor, entities: Tensor | None) -> Tensor:
         outputs: Tensor = self.policy_head(trunk, entities)

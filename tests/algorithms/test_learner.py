@@ -128,12 +128,30 @@ def test_a_restored_learner_goes_on_to_the_bit():
         np.testing.assert_array_equal(weights(first)[name].numpy(), value)
 
 
+def test_the_scale_of_rewards_does_not_matter():
+    """Returns a thousand times as large, as a critic of that scale foresees them, move all weights by the same."""
+    moved = []
+    for factor in (1.0, 1000.0):
+        learner, batch = make(configure(num_epochs=4))
+        rows = batch["shared"]
+        rows["value_targets"] = np.float32(factor) * rows["value_targets"]
+        before = weights(learner)
+        results = update(learner, batch)["shared"]
+        assert results["vf_loss"].peek() > 0.01 * factor**2  # in squared units of reward, as ever
+        module = learner.module["shared"]
+        moved.append([parameter - before[name] for name, parameter in module.named_parameters()])
+        assert module.value_head.scale.item() == pytest.approx(np.std(rows["value_targets"]), rel=1e-5)
+    for small, large in zip(*moved, strict=True):
+        torch.testing.assert_close(small, large, rtol=1e-3, atol=1e-6)
+
+
 def test_gradients_that_are_not_finite_change_nothing():
-    """A row that yields NaN costs its minibatch, and not the network."""
+    """A row that yields NaN costs its minibatch, which is counted, and not the network."""
     learner, batch = make(configure(minibatch_size=120, num_epochs=1))
     before = weights(learner)
     batch["shared"]["advantages"] = batch["shared"]["advantages"] * np.float32(np.nan)
-    update(learner, batch)
+    results = update(learner, batch)
+    assert results["shared"]["skipped_steps"].peek() == 1
     for name, parameter in learner.module["shared"].named_parameters():
         torch.testing.assert_close(parameter.data, before[name], rtol=0, atol=0)
 
@@ -185,3 +203,4 @@ def test_metrics_are_finite_and_logged_once():
     results = update(learner, batch)["shared"]
     for name in ("total_loss", "policy_loss", "vf_loss", "entropy", "mean_kl_loss", "gradient_norm", "curr_kl_coeff"):
         assert np.isfinite(results[name].peek())
+    assert results["skipped_steps"].peek() == 0

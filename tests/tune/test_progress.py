@@ -51,6 +51,19 @@ def test_counts_read_well(count: float, text: str) -> None:
     assert steps(count) == text
 
 
+def test_gradient_steps_that_were_left_out_are_told_once() -> None:
+    """A line says in which iteration there were some, and how many; the count that is carried on is not told again."""
+    out = io.StringIO()
+    with Display("mine", STOP, Console(file=out, width=200)) as display:
+        for iteration, skipped in ((1, 0), (2, 3), (3, 3), (4, 8)):
+            display(progress(iteration, **{figures.SKIPPED: skipped}))
+    told = [line for line in out.getvalue().splitlines() if "not finite" in line]
+    assert [line.partition(" and are")[0] for line in told] == [
+        "iteration 2: 3 gradient steps were not finite",
+        "iteration 4: 5 gradient steps were not finite",
+    ]
+
+
 def test_time_left_follows_the_pace_since_this_process_began() -> None:
     """After 2 of 10 iterations in 20 seconds, 80 are left, though the run began in another process."""
     left = TimeLeft(STOP)

@@ -139,6 +139,17 @@ def test_equal_spaces_share_a_class_and_a_seed_its_samples() -> None:
         assert torch.equal(*drawn)
 
 
+def test_who_samples_first_does_not_spoil_it_for_learners() -> None:
+    """What is kept of a space that was first met while sampling still takes part in a gradient."""
+    space = MultiDiscrete([2, 6, 3, 5])  # met nowhere else
+    logits = torch.zeros((4, 16), requires_grad=True)
+    with torch.inference_mode():
+        actions = sample(torch.zeros(4, 16), space).clone()
+    log_prob(logits, torch.tensor(actions.tolist()), space).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.any()
+
+
 def test_choices_have_no_gradient() -> None:
     """Reparametrised choices are refused in one line."""
     with pytest.raises(ValueError, match="rsample"):
