@@ -151,8 +151,8 @@ class Display:
         self._status = "training"
         if skipped > 0:
             self.say(
-                f"{self._label(trial)}iteration {row.get(figures.ITERATION, 0)}: {skipped} gradient steps were not finite "
-                "and are left out; look for rewards or observations that are huge, or try a lower learning rate"
+                f"{self._label(trial)}iteration {row.get(figures.ITERATION, 0)}: {skipped} gradient steps were not "
+                "finite and are left out; look for rewards or observations that are huge, or try a lower learning rate"
             )
         stage = stage_of(row)
         before = self._stages.get(trial)

@@ -34,9 +34,7 @@ NETWORKS = {
     "pooled-central": NetworkConfig(central_critic=True),
     "pooled-central-apart": NetworkConfig(central_critic=True, share_trunk=False),
     "flat": NetworkConfig(kind="flat"),
-    "flat-stock": NetworkConfig(
-        kind="flat", share_trunk=False, std="network", normalise=False, normalise_values=False
-    ),
+    "flat-stock": NetworkConfig(kind="flat", share_trunk=False, std="network", normalise=False, normalise_values=False),
     "flat-central": NetworkConfig(kind="flat", central_critic=True, activation="silu"),
 }
 
