@@ -37,10 +37,8 @@ class Problem:
 
 LEAVING = "benchmarks.leaving_env:DOMAIN"
 PROBLEMS = {
-    "leaving early": Problem(LEAVING, 5, {"stop.iterations": 60, "evaluation.interval": 15}, goal=0.95),
-    "leaving early, rewards times 100": Problem(
-        LEAVING, 5, {"stop.iterations": 60, "evaluation.interval": 15, "env.scale": 100.0}, goal=0.95
-    ),
+    "leaving early": Problem(LEAVING, 5, goal=0.95),
+    "leaving early, rewards times 100": Problem(LEAVING, 5, {"env.scale": 100.0}, goal=0.95),
     "cue": Problem("cue", 5),
     # Bounded by steps, not by minutes: the same on any machine.
     "trading": Problem("trading", 3, {"stop.minutes": None, "stop.agent_steps": 2_000_000}),
