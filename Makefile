@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Arguments for pip, e.g. PIP_ARGS="--index-url https://…" for another build of torch.
 PIP_ARGS ?=
 ARGS ?=
+# Processes that share the tests; 0: all in one, where a debugger can stop.
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +14,7 @@ CODE := envs policies algorithms curriculum rllib_configs evaluation tune serve 
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train sweep serve test test-cluster test-tools lint format bench bench-peers clean
+.PHONY: help setup train sweep serve test test-slow test-cluster test-tools coverage lint format bench bench-peers clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -45,8 +47,14 @@ sweep: $(VENV)/.run ## Sweep hyperparameters of the trading team
 serve: $(VENV)/.run ## Serve the registered champion over HTTP, with a page to try it on
 	$(BIN)/entrepot serve $(ARGS)
 
-test: $(VENV)/.dev test-tools ## Run the tests
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/.dev test-tools ## Run the tests, but for the slow ones
+	$(BIN)/pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.dev test-tools ## Run the tests with a whole service, a browser, Prometheus, clusters, and what is killed
+	$(BIN)/pytest -n $(WORKERS) -m slow $(ARGS)
+
+coverage: $(VENV)/.dev test-tools ## Run both, and show which lines and branches they leave out
+	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 test-cluster: $(VENV)/.dev test-tools ## Run a cluster of three real nodes on this machine: launch, faults, TLS (root)
 	@cluster/testbed/lab.sh $(BIN)/pytest tests/cluster/e2e $(ARGS)
@@ -80,4 +88,4 @@ bench: $(VENV)/.run bench-peers test-tools ## Run all benchmarks (what faults co
 	done
 
 clean: ## Remove what the targets made, except results
-	rm -rf $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage *.egg-info

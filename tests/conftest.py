@@ -24,20 +24,67 @@ import httpx
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 
 from serve.ports import free_ports
 
 MONITORING = Path(__file__).parents[1] / "cluster" / "monitoring"
 
 
+SLOW = {"service", "browser", "prometheus"}
+"""Fixtures that start so much that whoever asks for one is slow; see the marker `slow` in `pyproject.toml`."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what is slow; and where several processes share the tests, files that need Ray go first.
+
+    They take longest, so that nobody waits for them in the end. Files stay whole, and are dealt out in the order of
+    their first test.
+    """
+    needs = {item: set(getattr(item, "fixturenames", ())) for item in items}
+    for item in items:
+        if needs[item] & SLOW:
+            item.add_marker(pytest.mark.slow)
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if "ray_local" in needs[item]}
+        items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
-def ray_local() -> Iterator[None]:
-    """One local Ray for the whole session, without a dashboard, ended with it."""
+def one_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> FileLock:
+    """Held while something starts that takes all cores for some seconds, and does not wait for ever for its parts."""
+    folder = tmp_path_factory.getbasetemp()
+    return FileLock((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "starting.lock")
+
+
+@pytest.fixture(scope="session")
+def ray_local(one_at_a_time: FileLock) -> Iterator[None]:
+    """One local Ray for the whole process, without a dashboard, ended with it."""
     import ray
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with one_at_a_time:
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Puts an empty store of MLflow into a folder; gives its URI. Its migrations take seconds: they are run once."""
+    empty = tmp_path_factory.mktemp("empty") / "mlflow.db"
+
+    def put(folder: Path) -> str:
+        if not empty.exists():
+            from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+            engine = create_sqlalchemy_engine(f"sqlite:///{empty}")
+            _initialize_tables(engine)
+            engine.dispose()
+        shutil.copy(empty, folder / "mlflow.db")
+        return f"sqlite:///{folder}/mlflow.db"
+
+    return put
 
 
 @pytest.fixture(scope="session")

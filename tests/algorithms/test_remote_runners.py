@@ -244,6 +244,7 @@ def happened():
     return json.loads(next(line for line in run.stdout.splitlines() if line.startswith("{")))
 
 
+@pytest.mark.slow
 def test_a_trial_begins_with_the_runners_that_fit(happened):
     """One of two finds a CPU, outside the trial's placement group and on the other node."""
     begin, (first, _, _) = happened["alone"], happened["nodes"]
@@ -253,6 +254,7 @@ def test_a_trial_begins_with_the_runners_that_fit(happened):
     assert (begin["rows"], begin["healthy"], begin["wanted"]) == (ROWS, 1, 2)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_added_is_used(happened):
     """The pending runner starts there and samples; that is no restart."""
     added, (first, second, _) = happened["added"], happened["nodes"]
@@ -260,6 +262,7 @@ def test_a_node_that_is_added_is_used(happened):
     assert (added["healthy"], added["restarts"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost_costs_its_runner_only(happened):
     """Training goes on with the other; once there is a node again, the lost runner is restarted on it."""
     _, second, third = happened["nodes"]

@@ -1,7 +1,8 @@
-"""The registry: versions, the champion, and the way back. One database for all tests: migrations are slow."""
+"""The registry: versions, the champion, and the way back. One database for all tests."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def registry(folder: Path) -> ModelRegistry:
-    return ModelRegistry(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+def registry(folder: Path, new_database: Callable[[Path], str]) -> ModelRegistry:
+    return ModelRegistry(new_database(folder), folder / "artifacts")
 
 
 @pytest.fixture(scope="module")

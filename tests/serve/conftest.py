@@ -359,10 +359,10 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def small_registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
+def small_registry(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> ModelRegistry:
     """A registry with five versions of `small`, which act differently; the first is the champion."""
     folder = tmp_path_factory.mktemp("registry")
-    registry = ModelRegistry(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    registry = ModelRegistry(new_database(folder), folder / "artifacts")
     for seed in range(5):
         bundle = write_bundle(folder / f"bundle-{seed}", seed=seed)
         registry.register(bundle, "small", Score(1.0 - seed / 10, 0.0, 1.0, "exam"))

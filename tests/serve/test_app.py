@@ -48,6 +48,7 @@ ray.shutdown()
 """What the operator has Ray's dashboard do with a RayService's `serveConfigV2`, as `serve run` does it."""
 
 
+@pytest.mark.slow
 def test_the_manifest_serves_a_policy(
     make_bundle: Callable[..., Path], tmp_path: Path, end_program: Callable[..., None]
 ) -> None:

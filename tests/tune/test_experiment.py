@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,11 @@ def settings(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the module's experiments lie."""
-    return tmp_path_factory.mktemp("experiments")
+def folder(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> Path:
+    """Where the module's experiments lie, and their records."""
+    folder = tmp_path_factory.mktemp("experiments")
+    new_database(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +187,7 @@ def wait_for_checkpoints(process: subprocess.Popen[str], experiment: Path, count
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_killed_run_resumes_to_the_same_weights(whole: Finished, folder: Path) -> None:
     """After `kill -9` of everything and `--resume`, all weights and statistics equal an uninterrupted run's."""

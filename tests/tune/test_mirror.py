@@ -138,14 +138,14 @@ def test_storage_that_is_down_costs_one_warning_and_no_training(
 
 
 @pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def tracking(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> Iterator[str]:
     """URL of an MLflow server."""
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    options = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    options = ["--backend-store-uri", new_database(folder), "--artifacts-destination", str(folder / "files")]
     server = subprocess.Popen(
         [*command, *options],
         cwd=folder,

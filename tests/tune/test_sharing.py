@@ -16,6 +16,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

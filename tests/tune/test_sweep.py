@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,11 @@ def plan() -> SweepConfig:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the sweep lies."""
-    return tmp_path_factory.mktemp("sweeps")
+def folder(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> Path:
+    """Where the sweep lies, and its records."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    new_database(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

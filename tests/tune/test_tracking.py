@@ -6,6 +6,7 @@ import logging
 import pickle
 import socket
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,9 +37,9 @@ from tune.tracking_uri import absolute_uri, artifact_root, check_server, warn_of
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A SQLite store, made once: its tables take seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def uri(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> str:
+    """A SQLite store for all tests here."""
+    return new_database(tmp_path_factory.mktemp("mlflow"))
 
 
 def trial(name: str, **overrides: object) -> Any:
