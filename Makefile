@@ -25,15 +25,25 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# What pip installs is compiled afterwards, on all cores; a few files of libraries are not meant to be.
+define install
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile $(PIP_ARGS) $(1)
+endef
+define compile
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+endef
+
 # torch goes first, with pip, so that nothing else chooses its build.
 $(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/.python
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps --editable .
+	$(call install,"$$(grep '^torch==' requirements.txt)")
+	$(call install,-r requirements.txt)
+	$(call install,--no-deps --editable .)
+	$(compile)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements-dev.txt
+	$(call install,-r requirements-dev.txt)
+	$(compile)
 	@touch $@
 
 setup: $(VENV)/.run ## Set up .venv and do nothing else

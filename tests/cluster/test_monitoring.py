@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from serve import figures as serving
 from serve.ports import free_ports
@@ -188,7 +190,9 @@ stages:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, end_program: Callable[..., None]) -> Iterator[Path]:
+def watched(
+    tmp_path_factory: pytest.TempPathFactory, one_at_a_time: FileLock, end_program: Callable[..., None]
+) -> Iterator[Path]:
     """Trains until the module's tests are over; gives the file that says where to scrape."""
     results = tmp_path_factory.mktemp("watched")
     (results / "curriculum.yaml").write_text(CURRICULUM)
@@ -205,18 +209,18 @@ def watched(tmp_path_factory: pytest.TempPathFactory, end_program: Callable[...,
     environment |= {"DASHBOARD_METRIC_PORT": str(head), "AUTOSCALER_METRIC_PORT": str(autoscaler)}
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # the paths of its sockets must be short
     command = [sys.executable, "-c", TRAINING, str(dashboard_port), str(folder), str(ROOT), *settings]
-    with (results / "output.txt").open("w") as output:
-        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        end = time.monotonic() + 300
-        while not list(results.glob("watched/history.jsonl")):
-            assert started.poll() is None, (results / "output.txt").read_text()
-            assert time.monotonic() < end, "training did not begin"
-            time.sleep(0.2)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        with one_at_a_time:
+            output = stack.enter_context((results / "output.txt").open("w"))
+            started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            stack.callback(end_program, started)
+            end = time.monotonic() + 300
+            while not list(results.glob("watched/history.jsonl")):
+                assert started.poll() is None, (results / "output.txt").read_text()
+                assert time.monotonic() < end, "training did not begin"
+                time.sleep(0.2)
         yield folder / "prom_metrics_service_discovery.json"
-    finally:
-        end_program(started)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_the_training_dashboard_is_full_of_data(watched: Path, prometheus: Callable[..., Any]) -> None:

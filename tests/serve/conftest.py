@@ -20,6 +20,7 @@ import onnx
 import psutil
 import pytest
 import uvicorn
+from filelock import FileLock
 from gymnasium.spaces import Box, MultiDiscrete
 from onnx import TensorProto, helper, numpy_helper
 
@@ -371,7 +372,10 @@ def small_registry(tmp_path_factory: pytest.TempPathFactory, new_database: Calla
 
 @pytest.fixture(scope="module")
 def service(
-    small_registry: ModelRegistry, tmp_path_factory: pytest.TempPathFactory, end_program: Callable[..., None]
+    small_registry: ModelRegistry,
+    tmp_path_factory: pytest.TempPathFactory,
+    one_at_a_time: FileLock,
+    end_program: Callable[..., None],
 ) -> Iterator[Service]:
     """`entrepot serve` with two replicas, keys, a model of the registry (`small`) and a recurrent one (`gru`).
 
@@ -387,19 +391,18 @@ def service(
     command += ["--port", str(port), "--replicas", "2", "--keys", str(folder / "keys.json")]
     command += ["--log-dir", str(folder / "logs"), "--tracking-uri", small_registry.tracking_uri]
     command += ["--set", "poll_seconds=0.2", "--set", "keep_seconds=10"]
-    with (folder / "output.txt").open("w") as output:
-        started = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + 180
-        while "Ctrl-C" not in (folder / "output.txt").read_text():
-            assert started.poll() is None, (folder / "output.txt").read_text()
-            assert time.monotonic() < end, "the service did not come up"
-            time.sleep(0.2)
-        process = psutil.Process(started.pid)
-        yield Service(url, key, small_registry, process, folder / "logs", port)
-    finally:
-        end_program(started, number=signal.SIGINT)
+    with ExitStack() as stack:
+        with one_at_a_time:
+            output = stack.enter_context((folder / "output.txt").open("w"))
+            started = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+            stack.callback(end_program, started, number=signal.SIGINT)
+            end = time.monotonic() + 180
+            while "Ctrl-C" not in (folder / "output.txt").read_text():
+                assert started.poll() is None, (folder / "output.txt").read_text()
+                assert time.monotonic() < end, "the service did not come up"
+                time.sleep(0.2)
+        url = f"http://127.0.0.1:{port}"
+        yield Service(url, key, small_registry, psutil.Process(started.pid), folder / "logs", port)
 
 
 # -- S1: end -----------------------------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from filelock import FileLock
 
 from serve.app import build
 from serve.keys import KeysError, KeysFile
@@ -50,7 +52,7 @@ ray.shutdown()
 
 @pytest.mark.slow
 def test_the_manifest_serves_a_policy(
-    make_bundle: Callable[..., Path], tmp_path: Path, end_program: Callable[..., None]
+    make_bundle: Callable[..., Path], tmp_path: Path, one_at_a_time: FileLock, end_program: Callable[..., None]
 ) -> None:
     """`rayservice.yaml`, with its models, keys and ports replaced, deploys a service that answers who has a key."""
     service, environment = list(yaml.safe_load_all((ROOT / "cluster/kuberay/rayservice.yaml").read_text()))
@@ -77,20 +79,23 @@ def test_the_manifest_serves_a_policy(
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PYTHONPATH": str(ROOT),
     }
-    with (tmp_path / "output.txt").open("w") as output:
-        started = subprocess.Popen(
-            [sys.executable, "-c", DEPLOY, str(tmp_path / "config.yaml")],
-            cwd=ROOT,
-            env={**os.environ, **pod},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        end = time.monotonic() + 180
-        while "deployed" not in (tmp_path / "output.txt").read_text():
-            assert started.poll() is None, (tmp_path / "output.txt").read_text()
-            assert time.monotonic() < end, "the service did not come up"
-            time.sleep(0.2)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, sockets, ignore_errors=True)
+        with one_at_a_time:
+            output = stack.enter_context((tmp_path / "output.txt").open("w"))
+            started = subprocess.Popen(
+                [sys.executable, "-c", DEPLOY, str(tmp_path / "config.yaml")],
+                cwd=ROOT,
+                env={**os.environ, **pod},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            stack.callback(end_program, started)
+            end = time.monotonic() + 180
+            while "deployed" not in (tmp_path / "output.txt").read_text():
+                assert started.poll() is None, (tmp_path / "output.txt").read_text()
+                assert time.monotonic() < end, "the service did not come up"
+                time.sleep(0.2)
         inputs = [{"name": "observations", "datatype": "FP32", "shape": [1, 11], "data": [0.5] * 11}]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client:
             assert ready(client)
@@ -102,9 +107,6 @@ def test_the_manifest_serves_a_policy(
             assert answer.status_code == 200, answer.text
             assert answer.json()["model_name"] == "small"
             assert client.get("/-/healthz").text == "success"  # what the operator's readiness probe asks each pod
-    finally:
-        end_program(started)
-        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def ready(client: httpx.Client) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -20,22 +21,23 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[dict[str, str]]:
+def cluster(one_at_a_time: FileLock) -> Iterator[dict[str, str]]:
     """The environment of a driver on the head: the cluster is announced there, and wants a token."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: Ray's sockets lie below it
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     ray = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 32, "RAY_USAGE_STATS_ENABLED": "0"}
     environment = {**inherited, **ray, "PYTHONPATH": str(ROOT)}
-    nodes = subprocess.Popen(
-        [sys.executable, str(HERE / "two_nodes.py")],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert nodes.stdout is not None
-    assert ":" in nodes.stdout.readline()
+    with one_at_a_time:
+        nodes = subprocess.Popen(
+            [sys.executable, str(HERE / "two_nodes.py")],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert nodes.stdout is not None
+        assert ":" in nodes.stdout.readline()
     yield environment
     nodes.communicate(timeout=60)
     shutil.rmtree(folder, ignore_errors=True)
