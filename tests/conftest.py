@@ -11,16 +11,19 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import json
 import math
+import random
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -49,6 +52,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         long = {item.path for item in items if "ray_local" in needs[item]}
         items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(autouse=True)
+def _same_chance() -> None:
+    """Every test begins with the same random numbers, whatever ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  RLlib draws from it
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -181,6 +181,7 @@ def pids(algorithm):
     return algorithm.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
 
 
+@pytest.mark.slow
 def test_training_survives_the_death_of_a_runner(pair):
     """After `kill -9` of one of two runners training goes on, and the new one has weights and tasks like the other."""
     pair.set_tasks([CueTask(name="stage 2", max_steps=4)])
@@ -207,6 +208,7 @@ def test_training_survives_the_death_of_a_runner(pair):
             np.testing.assert_array_equal(state["shared"][name], tensor)
 
 
+@pytest.mark.slow
 def test_training_survives_the_death_of_its_only_runner(single):
     """With nobody left to sample, the iteration waits for the runner to come back instead of failing."""
     single.set_tasks([CueTask(name="stage 2", max_steps=4)])

@@ -199,6 +199,7 @@ def test_a_lost_rollout_is_a_lost_runner(pair, monkeypatch):
     assert pair.env_runner_group.num_remote_worker_restarts() == 1
 
 
+@pytest.mark.slow
 def test_a_run_is_restored_with_fewer_runners(pair, tmp_path, caplog):
     """The worlds of those that are there go on, to the bit, and those of the missing one are left."""
 
