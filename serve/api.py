@@ -103,7 +103,7 @@ def _add_failures(app: FastAPI) -> None:
 
     @app.exception_handler(ServiceError)
     async def refused(request: Request, error: ServiceError) -> Response:
-        return Response(error.body(), error.status, error.headers, "application/json")
+        return Response(error.refusal().body(), error.status, error.headers, "application/json")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

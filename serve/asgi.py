@@ -23,6 +23,7 @@ from serve.errors import (
     Failed,
     MethodNotAllowed,
     NotFound,
+    Refusal,
     RequestTimedOut,
     ServiceError,
     TimedOut,
@@ -114,12 +115,12 @@ class Front:
                 else:
                     reply = await service.handle_act(model, headers, body, request_id, caller.name)
         except ServiceError as error:
-            refusal = error
+            refusal = error.refusal()
         except TimeoutError:
-            refusal = self._late(reader)
+            refusal = self._late(reader).refusal()
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
-            refusal = Failed(f"request {request_id}: the service failed; its log says why")
+            refusal = Failed(f"request {request_id}: the service failed; its log says why").refusal()
         finally:
             if admitted:
                 admission.leave()
@@ -156,7 +157,7 @@ class Front:
         )
 
     def _late(self, reader: Reader) -> ServiceError:
-        if not reader.ended:
+        if reader.waiting:
             return RequestTimedOut(f"body: it did not arrive within {self._timeout:g} s")
         return TimedOut(f"request: no answer within {self._timeout:g} s")
 
@@ -169,7 +170,7 @@ class Front:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = self._id_of(headers)
         reader = Reader(receive)
-        caller, status, size, error = ANYONE, 0, 0, ""
+        caller, status, size, refusal = ANYONE, 0, 0, None
 
         async def passed(message: Message) -> None:
             nonlocal status, size
@@ -181,25 +182,23 @@ class Front:
             await send(message)
 
         try:
-            try:
-                if _CONTROL.search(scope["path"]):  # a router may take "/metrics\n" for the path that it nearly is
-                    raise NotFound(f"path: got {scope['path'][:200]!r}, allowed are those of /docs")
-                needed = scope_of(scope["method"], scope["path"])
-                if needed is not None:
-                    caller = service.guard.check(headers, needed, self._model_of(scope["path"]))
-                self._bodies.length(headers)
-                scope.setdefault("state", {}).update(request_id=request_id, caller=caller)
-                async with asyncio.timeout(self._timeout):
-                    await self._api(scope, reader.message, passed)
-            except ServiceError:
-                raise
-            except TimeoutError:
-                raise self._late(reader) from None
-            except Exception:
-                log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
-                raise Failed(f"request {request_id}: the service failed; its log says why") from None
-        except ServiceError as refusal:
-            error = refusal.message
+            if _CONTROL.search(scope["path"]):  # a router may take "/metrics\n" for the path that it nearly is
+                raise NotFound(f"path: got {scope['path'][:200]!r}, allowed are those of /docs")
+            needed = scope_of(scope["method"], scope["path"])
+            if needed is not None:
+                caller = service.guard.check(headers, needed, self._model_of(scope["path"]))
+            self._bodies.length(headers)
+            scope.setdefault("state", {}).update(request_id=request_id, caller=caller)
+            async with asyncio.timeout(self._timeout):
+                await self._api(scope, reader.message, passed)
+        except ServiceError as error:
+            refusal = error.refusal()
+        except TimeoutError:
+            refusal = self._late(reader).refusal()
+        except Exception:
+            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            refusal = Failed(f"request {request_id}: the service failed; its log says why").refusal()
+        if refusal is not None:
             service.metrics.count("entrepot_refusals", refusal.reason)
             if status == 0:
                 body = refusal.body()
@@ -218,7 +217,7 @@ class Front:
             seconds=seconds,
             key=caller.name,
             sent=size,
-            error=error,
+            error="" if refusal is None else refusal.message,
         )
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -274,6 +273,6 @@ def lean_route(path: str) -> tuple[str, str, str | None] | None:
     return None
 
 
-def _headers_of(refusal: ServiceError) -> list[tuple[bytes, bytes]]:
+def _headers_of(refusal: Refusal) -> list[tuple[bytes, bytes]]:
     more = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in refusal.headers.items()]
     return [JSON, *more]

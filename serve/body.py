@@ -26,15 +26,17 @@ class Reader:
     Attributes:
         ended: Whether nothing more comes.
         gone: Whether that is because the client is gone.
+        waiting: Whether the client's next part is being waited for.
         held: What the body counts for, of all that is held [bytes]; `Bodies` sets it.
     """
 
-    __slots__ = ("_receive", "ended", "gone", "held")
+    __slots__ = ("_receive", "ended", "gone", "held", "waiting")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.ended = False
         self.gone = False
+        self.waiting = False
         self.held = 0
 
     async def __call__(self) -> bytes:
@@ -44,7 +46,9 @@ class Reader:
 
     async def message(self) -> Message:
         """The next message, as ASGI has it."""
+        self.waiting = True
         message = await self._receive()
+        self.waiting = False
         self.ended = not message.get("more_body", False)
         self.gone = message["type"] == "http.disconnect"
         return message

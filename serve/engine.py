@@ -9,6 +9,7 @@ threads (the runtime lets go of the interpreter's lock), so that small ones pass
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -119,10 +120,13 @@ class Engine:
         futures = {
             module: self._hand_in(loop, version, module, given, deterministic, seed) for module, given in rows.items()
         }
+        # A future that has failed holds its error, and the error this frame: no name here may hold the future.
         if len(futures) == 1:
-            for module, future in futures.items():
-                return {module: await future}
-        return dict(zip(futures, await asyncio.gather(*futures.values()), strict=True))
+            (module,) = futures
+            return {module: await futures.pop(module)}
+        modules = tuple(futures)
+        found = await asyncio.gather(*[futures.pop(module) for module in modules])
+        return dict(zip(modules, found, strict=True))
 
     def close(self) -> None:
         """Lets the threads end."""
@@ -212,7 +216,7 @@ class Engine:
             whole = self._infer(version, module, _joined([call.rows for call in calls]), deterministic, None)
         except Exception as error:
             if len(calls) == 1:
-                return [error]
+                return [_alone(error)]
             return [outcome for call in calls for outcome in self._outcomes(key, [call])]
         arrays: list[Any] = [getattr(whole, part) for part in _PARTS]
         outcomes: list[Inference | Exception] = []
@@ -271,6 +275,13 @@ def _outcomes_of(
     if error is not None:
         return [RuntimeError(str(error))] * len(calls)
     return done.result()
+
+
+def _alone(error: Exception) -> Exception:
+    """An error that is to be kept: without the frames that it came through, which hold rows, but with their names."""
+    error.add_note(traceback.format_exc())
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _deliver(calls: Sequence[_Call], outcomes: Sequence[Inference | Exception]) -> None:

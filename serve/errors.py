@@ -3,10 +3,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
 
 import orjson
+
+
+_LONGEST = 2000
+"""Most characters of a sentence: names in it are chosen by whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is left of a `ServiceError` when it has been caught.
+
+    An error holds its traceback, that holds frames, and these hold bodies: whoever keeps the error keeps all of it, and
+    a frame that keeps it is a ring, which only the cyclic collector frees.
+
+    Attributes:
+        status: Status code of the response.
+        reason: Why, in a word, for the metrics.
+        message: The sentence.
+        headers: Headers of the response, besides those that every response has.
+    """
+
+    status: int
+    reason: str
+    message: str
+    headers: dict[str, str]
+
+    def body(self) -> bytes:
+        """JSON of the response: `{"error": message}`, as the Open Inference Protocol wants it."""
+        return orjson.dumps({"error": self.message})
 
 
 class ServiceError(Exception):
@@ -27,13 +56,15 @@ class ServiceError(Exception):
     reason: ClassVar[str] = "invalid"
 
     def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
+        if len(message) > _LONGEST:
+            message = f"{message[:_LONGEST]}…"
         super().__init__(message)
         self.message = message
         self.headers: dict[str, str] = headers or {}
 
-    def body(self) -> bytes:
-        """JSON of the response: `{"error": message}`, as the Open Inference Protocol wants it."""
-        return orjson.dumps({"error": self.message})
+    def refusal(self) -> Refusal:
+        """The answer, without the error and what hangs on it."""
+        return Refusal(self.status, self.reason, self.message, self.headers)
 
 
 class BadRequest(ServiceError):

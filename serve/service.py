@@ -137,7 +137,10 @@ class PolicyService:
                 raise TooManyRequests(message, self.settings.retry_after_s)
             task = self._pinning[key] = asyncio.ensure_future(pin(name, which))
             task.add_done_callback(lambda _: self._pinning.pop(key, None))
-        return await asyncio.shield(task)  # who asked may go, others still wait
+        try:
+            return await asyncio.shield(task)  # who asked may go, others still wait
+        finally:
+            del task  # if it failed: its error holds this frame, and the two would be a ring
 
     async def handle_infer(
         self, name: str, which: str | None, headers: Mapping[str, str], body: bytes, caller: str = ""
