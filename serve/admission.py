@@ -16,16 +16,25 @@ class Admission:
         line: Requests that wait for a place; more are refused.
         patience: How long a request waits for a place, or for its refusal [s].
         retry_after: When who is refused is told to come back [s].
+        does: What the service does, for the refusal; `{}` stands for the places.
 
     Attributes:
         refused: Requests refused so far.
     """
 
-    def __init__(self, places: int, line: int, patience: float, retry_after: float) -> None:
+    def __init__(
+        self,
+        places: int,
+        line: int,
+        patience: float,
+        retry_after: float,
+        does: str = "works on {} requests at once",
+    ) -> None:
         self._places = places
         self._line = line
         self._patience = patience
         self._retry_after = retry_after
+        self._does = does.format(places)
         self._taken = 0
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self.refused = 0
@@ -100,7 +109,7 @@ class Admission:
 
     def _refusal(self) -> TooManyRequests:
         return TooManyRequests(
-            f"load: the service works on {self._places} requests at once and has {self._line} in line; come back later",
+            f"load: the service {self._does} and has {self._line} in line; come back later",
             self._retry_after,
         )
 

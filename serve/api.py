@@ -205,7 +205,7 @@ def _add_models(app: FastAPI, service: PolicyService) -> None:
     async def repository_index(request: Request) -> Response:
         """As Triton's model repository extension has it; all that are listed are ready."""
         body = await _body(request, _SMALL)
-        plain = json_object(body, "body") if body else {}
+        plain = json_object(body, "body", _SMALL) if body else {}
         known(plain, ("ready", "repository_name"), "")
         if plain.get("ready") is not None:
             flag(plain["ready"], "ready")

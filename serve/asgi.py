@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from serve.admission import Admission
-from serve.body import Bodies, Message, Reader, Receive, Scope, Send
+from serve.body import SMALL, Bodies, Message, Reader, Receive, Scope, Send
+from serve.bulk import ENCODING, Desk
 from serve.errors import (
     Failed,
     MethodNotAllowed,
@@ -98,7 +99,7 @@ class Front:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = self._id_of(headers)
         reader = Reader(receive)
-        caller, reply, refusal, body, received, admitted = ANYONE, None, None, b"", 0, False
+        caller, reply, refusal, body, received, admitted, desk = ANYONE, None, None, b"", 0, False, None
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"method: got {scope['method']}, allowed is POST", {"allow": "POST"})
@@ -107,13 +108,16 @@ class Front:
                 await admission.refuse()
             async with asyncio.timeout(self._timeout):
                 body = await self._bodies.read(headers, reader)
+                received = len(body)
+                if received > SMALL or ENCODING in headers:
+                    body, desk = await self._opened(model, headers, reader, body)
                 if not (admitted := admission.enter()):
                     await admission.wait()
                     admitted = True
                 if kind is INFER:
-                    reply = await service.handle_infer(model, which, headers, body, caller.name)
+                    reply = await service.handle_infer(model, which, headers, body, caller.name, desk)
                 else:
-                    reply = await service.handle_act(model, headers, body, request_id, caller.name)
+                    reply = await service.handle_act(model, headers, body, request_id, caller.name, desk)
         except ServiceError as error:
             refusal = error.refusal()
         except TimeoutError:
@@ -124,7 +128,9 @@ class Front:
         finally:
             if admitted:
                 admission.leave()
-            received, body = len(body), b""
+            if desk is not None:
+                desk.leave()
+            body = b""
             self._bodies.release(reader)
         if reply is not None:
             status, content, sent = 200, reply.body, reply.headers
@@ -155,6 +161,19 @@ class Front:
             sent=len(content),
             error="" if refusal is None else refusal.message,
         )
+
+    async def _opened(
+        self, model: str, headers: dict[str, str], reader: Reader, body: bytes
+    ) -> tuple[bytes, Desk | None]:
+        """A body that is large, or packed: unpacked if it is small, else with the desk that is to read it."""
+        bulk = self._service.bulk
+        small = bulk.small(headers, body)
+        if small is not None:
+            return small, None
+        self._service.models.model(model)  # before anything is done for one that is not there
+        if ENCODING in headers:
+            await self._bodies.charge(reader)
+        return body, await bulk.desk()
 
     def _late(self, reader: Reader) -> ServiceError:
         if reader.waiting:

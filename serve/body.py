@@ -73,9 +73,8 @@ class Bodies:
         """The body, if it is not too large; it counts as held until `release`, whatever comes of it."""
         length = self.length(headers)
         held = self._max_body if length is None else length if length > SMALL else 0
-        if self._held + held > self._max_held and held:
-            await self._admission.refuse()
-        self._hold(reader, held)
+        if held:
+            await self.charge(reader, held)
         body = await reader()
         if not reader.ended:
             parts = [body]
@@ -94,6 +93,21 @@ class Bodies:
         if len(body) > self._max_body:
             raise TooLarge(f"body: got {len(body)} bytes, allowed are {self._max_body}")
         return body
+
+    async def charge(self, reader: Reader, size: int | None = None) -> None:
+        """Counts a body for more than it has been so far.
+
+        Args:
+            reader: Whose body it is.
+            size: What it counts for [bytes]; the most that any may, if None: it is packed.
+
+        Raises:
+            TooManyRequests: If too much is held then, in all.
+        """
+        size = self._max_body if size is None else size
+        if self._held - reader.held + size > self._max_held:
+            await self._admission.refuse()
+        self._hold(reader, size)
 
     def release(self, reader: Reader) -> None:
         """Says that the body is needed no longer."""

@@ -12,33 +12,18 @@ import asyncio
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import BoolArray, FloatArray
 from policies.bundle import Inference
 from serve.models import ServedVersion
+from serve.protocol.rows import ModuleRows
 
 _PARTS = tuple(field.name for field in fields(Inference))
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleRows:
-    """What a request asks one module.
-
-    Attributes:
-        observations: Float32 `[N, D]`.
-        masks: Action masks, bool `[N, M]`, true where allowed; None: everything is.
-        state: Recurrent state, float32 `[N, H]`, where the module has one; None: the state of a new episode.
-    """
-
-    observations: FloatArray
-    masks: BoolArray | None = None
-    state: FloatArray | None = None
 
 
 class _Call:

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import orjson
 
-
 _LONGEST = 2000
 """Most characters of a sentence: names in it are chosen by whoever asks."""
 

@@ -22,10 +22,10 @@ from envs.base import FloatArray
 from envs.layout import ObservationLayout
 from policies.bundle import BundlePolicy, Inference
 from policies.decoding import branch_log_probs
-from serve.engine import ModuleRows
 from serve.errors import BadRequest
 from serve.models import ServedVersion
 from serve.protocol.act import ActRequest, Explanations
+from serve.protocol.rows import ModuleRows
 from serve.protocol.signature import ModuleSignature, signature_of
 
 MAX_QUESTIONS = 16384

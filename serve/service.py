@@ -6,11 +6,13 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 from policies.bundle import Inference
 from serve.access_log import AccessLog
 from serve.admission import Admission
+from serve.bulk import Bulk, Desk
 from serve.engine import Engine
 from serve.errors import BadRequest, TooManyRequests, Unavailable
 from serve.explain import check_cost, explain
@@ -88,6 +90,7 @@ class PolicyService:
         self.access_log = access_log or AccessLog(None)
         self.sessions = sessions or LocalSessions(SessionStore.of(settings))
         self.engine = Engine(big_rows=settings.big_rows, threads=settings.threads, on_batch=self._count_batch)
+        self.bulk = Bulk(settings)
         self.admission: Admission | None = None
         self._lost = 0
         self._shadow = Shadow(self.engine, self.metrics)
@@ -143,7 +146,13 @@ class PolicyService:
             del task  # if it failed: its error holds this frame, and the two would be a ring
 
     async def handle_infer(
-        self, name: str, which: str | None, headers: Mapping[str, str], body: bytes, caller: str = ""
+        self,
+        name: str,
+        which: str | None,
+        headers: Mapping[str, str],
+        body: bytes,
+        caller: str = "",
+        desk: Desk | None = None,
     ) -> Reply:
         """Answers an `infer` request of the Open Inference Protocol.
 
@@ -153,13 +162,19 @@ class PolicyService:
             headers: Headers of the request, names in lower case.
             body: Its body.
             caller: Name of the key; nobody goes on with another's session.
+            desk: Where the body is read, if it is large.
 
         Raises:
             ServiceError: If the request is not one that can be answered.
         """
-        loaded = v2.load(body, headers, self.settings)
-        choice, session = await self._chosen(name, which, loaded.session, caller)
-        request = v2.parse(loaded, choice.version, self.settings)
+        if desk is None:
+            loaded = v2.load(body, headers, self.settings)
+            choice, session = await self._chosen(name, which, loaded.session, caller)
+            request = v2.parse(loaded, choice.version, self.settings)
+        else:
+            head = await desk.load("infer", body, headers)
+            choice, session = await self._chosen(name, which, head.session, caller)
+            request = await desk.parse(choice.version)
         if session is not None:
             request = request.with_memory(session.states)
         answers = await self._answer(choice, request)
@@ -169,7 +184,13 @@ class PolicyService:
         return Reply(content, sent, choice.version.version, request.num_rows)
 
     async def handle_act(
-        self, name: str, headers: Mapping[str, str], body: bytes, request_id: str, caller: str = ""
+        self,
+        name: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        request_id: str,
+        caller: str = "",
+        desk: Desk | None = None,
     ) -> Reply:
         """Answers an `act` request: named observations, agents, explanations.
 
@@ -179,13 +200,19 @@ class PolicyService:
             body: Its body.
             request_id: Id of the request, which the answer repeats.
             caller: Name of the key; nobody goes on with another's session.
+            desk: Where the body is read, if it is large.
 
         Raises:
             ServiceError: If the request is not one that can be answered.
         """
-        loaded = act.load(body, headers, self.settings)
-        choice, session = await self._chosen(name, loaded.version, loaded.session, caller)
-        request = act.parse(loaded, choice.version, self.settings)
+        if desk is None:
+            loaded = act.load(body, headers, self.settings)
+            choice, session = await self._chosen(name, loaded.version, loaded.session, caller)
+            request = act.parse(loaded, choice.version, self.settings)
+        else:
+            head = await desk.load("act", body, headers)
+            choice, session = await self._chosen(name, head.version, head.session, caller)
+            request = await desk.parse(choice.version)
         if request.explain:
             check_cost(request, choice.version)
         if session is not None:
@@ -197,7 +224,11 @@ class PolicyService:
         if request.explain:
             work = explain(request, answers, choice.version)
             explanations = await asyncio.get_running_loop().run_in_executor(self.engine.pool, work)
-        content, sent = act.render(request, answers, choice.version, request_id, explanations)
+        render = partial(act.render, request, answers, choice.version, request_id, explanations)
+        if request.num_rows <= self.settings.big_rows:
+            content, sent = render()
+        else:  # a table by agent for each step
+            content, sent = await asyncio.get_running_loop().run_in_executor(self.engine.pool, render)
         return Reply(content, sent, choice.version.version, request.num_rows)
 
     async def _chosen(
@@ -260,6 +291,7 @@ class PolicyService:
     def close(self) -> None:
         """Ends threads and writes what is left to write."""
         self.engine.close()
+        self.bulk.close()
         self.access_log.close()
 
 

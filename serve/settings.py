@@ -37,6 +37,10 @@ class ServeSettings(BaseModel):
     max_buffered_bytes: int = Field(
         256 * 2**20, ge=2**20, description="Bodies over 64 KiB that a replica holds at once, in all [bytes]."
     )
+    max_json_values: int = Field(
+        2**21, ge=1024, description="Most values in a request's JSON, counted by commas, colons and brackets."
+    )
+    readers: int = Field(1, ge=1, le=64, description="Processes of a replica that unpack and read large JSON.")
     request_timeout_s: float = Field(10.0, gt=0, description="Longest time to read, and to answer, a request [s].")
     max_in_flight: int = Field(32, ge=1, description="Requests that a replica works on at once.")
     max_queued: int = Field(64, ge=0, description="Requests that wait for their turn in a replica; more get a 429.")

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from policies.bundle import Inference
-from serve.engine import Engine, ModuleRows
+from serve.engine import Engine
 from serve.metrics import Metrics
 from serve.models import ServedVersion
+from serve.protocol.rows import ModuleRows
 
 log = logging.getLogger(__name__)
 

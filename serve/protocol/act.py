@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from policies.bundle import Inference
 from serve.errors import BadRequest
-from serve.models import ServedVersion
 from serve.protocol.checks import (
     flag,
     json_object,
@@ -28,7 +26,11 @@ from serve.protocol.checks import (
 )
 from serve.protocol.named import plain_rows, team_rows
 from serve.protocol.request import PolicyRequest
-from serve.protocol.signature import Limits, signature_of
+from serve.protocol.signature import Limits, Signature, signature_of
+
+if TYPE_CHECKING:
+    from policies.bundle import Inference
+    from serve.models import ServedVersion
 
 MAX_EXPLAIN = 100
 _FIELDS = (
@@ -93,7 +95,7 @@ def load(body: bytes, headers: Mapping[str, str], limits: Limits) -> Loaded:
     encoding = headers.get("content-encoding")
     if encoding is not None:
         body = unpacked(body, encoding, limits.max_body_bytes)
-    plain = json_object(body, "body")
+    plain = json_object(body, "body", limits.max_json_values)
     known(plain, _FIELDS, "")
     version = plain.get("version")
     if type(version) is int:
@@ -114,7 +116,11 @@ def parse(loaded: Loaded, version: ServedVersion, limits: Limits) -> ActRequest:
     Raises:
         serve.errors.BadRequest: If it does not fit; the sentence names the field, and the agent and feature if any.
     """
-    signature = signature_of(version.policy)
+    return fit(loaded, signature_of(version.policy), version.name, limits)
+
+
+def fit(loaded: Loaded, signature: Signature, served: str, limits: Limits) -> ActRequest:
+    """As `parse`, of what a version takes and its model's name."""
     plain = loaded.plain
     deterministic = plain.get("deterministic")
     explain = plain.get("explain")

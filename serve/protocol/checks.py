@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from envs.base import BoolArray, FloatArray
 from serve.errors import BadRequest, TooLarge, UnsupportedMediaType
-from serve.protocol.signature import ModuleSignature
+
+if TYPE_CHECKING:
+    from envs.base import BoolArray, FloatArray
+    from serve.protocol.signature import ModuleSignature
 
 MAX_MAGNITUDE = 1e6
 """Largest magnitude of a feature or of a recurrent state: networks were trained on numbers of order 1."""
 MAX_SEED = 2**63 - 1
 MAX_SESSION = 128
-_NUMBERS, _BOOLEANS = frozenset((float, int)), frozenset((bool,))
+NUMBERS, BOOLEANS = frozenset((float, int)), frozenset((bool,))
 _WINDOW = {"gzip": 31, "deflate": 15}
 _MAX_MEMBERS = 16
 """Most members of a gzip body (RFC 1952 lets them follow one another): each costs a copy of what is left."""
@@ -60,12 +62,20 @@ def unpacked(body: bytes, encoding: str, most: int) -> bytes:
     raise BadRequest(f"body: got {len(body)} more bytes behind the end of {encoding}, allowed is {allowed}")
 
 
-def json_object(text: bytes | memoryview, what: str) -> dict[str, Any]:
+def json_object(text: bytes, what: str, most: int) -> dict[str, Any]:
     """A JSON object.
+
+    Args:
+        text: The text.
+        what: What it is, for messages.
+        most: Most values allowed: each takes up to a hundred bytes in memory, and as little as two in the text.
 
     Raises:
         BadRequest: If the text is something else.
+        TooLarge: If it has too many values.
     """
+    if len(text) > most and (marks := sum(map(text.count, (b",", b":", b"[", b"{")))) > most:
+        raise TooLarge(f"{what}: got JSON with {marks} commas, colons and brackets, allowed are {most}")
     try:
         plain = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -126,7 +136,7 @@ def numbers(data: Any, what: str) -> NDArray[np.float64]:
     Raises:
         BadRequest: If something is not a number, or the lists are ragged.
     """
-    return _array(data, _NUMBERS, np.float64, what, "numbers")
+    return _array(data, NUMBERS, np.float64, what, "numbers")
 
 
 def booleans(data: Any, what: str) -> BoolArray:
@@ -135,7 +145,7 @@ def booleans(data: Any, what: str) -> BoolArray:
     Raises:
         BadRequest: If something is not a boolean, or the lists are ragged.
     """
-    return _array(data, _BOOLEANS, np.bool_, what, "true and false")
+    return _array(data, BOOLEANS, np.bool_, what, "true and false")
 
 
 def _array(data: Any, types: frozenset[type], dtype: Any, what: str, allowed: str) -> NDArray[Any]:

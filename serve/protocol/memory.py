@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from envs.base import BoolArray, FloatArray
-from policies.bundle import Inference
-from serve.engine import ModuleRows
+from serve.protocol.rows import ModuleRows
 from serve.protocol.signature import Signature
 
-States = Mapping[str, Mapping[str, FloatArray]]
+if TYPE_CHECKING:
+    from envs.base import BoolArray, FloatArray
+    from policies.bundle import Inference
+
+States = Mapping[str, Mapping[str, NDArray[np.float32]]]
 """Recurrent states `[H]` by module, then by row: the agent's id, or the row's number."""
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serve.engine import ModuleRows
 from serve.errors import BadRequest
 from serve.protocol.checks import (
+    BOOLEANS,
+    NUMBERS,
     allowed_range,
     as_float32,
     booleans,
@@ -22,6 +23,7 @@ from serve.protocol.checks import (
     stuck_row,
 )
 from serve.protocol.memory import MixedRows
+from serve.protocol.rows import ModuleRows
 from serve.protocol.signature import Limits, ModuleSignature, Signature
 
 LONGEST_AGENT = 128
@@ -205,9 +207,9 @@ def _rows(column: _Columns, many: bool) -> ModuleRows:
             return name
         return f"{name}[{shown(module.names[index])}]" if field == "observations" else f"{name}[{index}]"
 
-    observations = _table(column.observations, numbers, "observations", where)
-    masks = _table(column.masks, booleans, "action_masks", where) if column.used_masks else None
-    state = _table(column.state, numbers, "state", where) if column.brought else None
+    observations = _table(column.observations, numbers, NUMBERS, "observations", where)
+    masks = _table(column.masks, booleans, BOOLEANS, "action_masks", where) if column.used_masks else None
+    state = _table(column.state, numbers, NUMBERS, "state", where) if column.brought else None
     rows = _checked(module, observations, masks, state, where)
     if state is None or len(column.brought) == len(places):
         return rows
@@ -219,6 +221,7 @@ def _rows(column: _Columns, many: bool) -> ModuleRows:
 def _table(
     rows: list[list[Any]],
     read: Callable[[Any, str], NDArray[Any]],
+    types: frozenset[type],
     field: str,
     where: Callable[[str, int, int | None], str],
 ) -> NDArray[Any]:
@@ -231,7 +234,8 @@ def _table(
         pass
     for row, values in enumerate(rows):
         for index, value in enumerate(values):
-            read([value], where(field, row, index))
+            if type(value) not in types:
+                read([value], where(field, row, index))
     raise BadRequest(f"{field}: got lists in lists, allowed is one list for each agent")
 
 

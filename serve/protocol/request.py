@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from policies.bundle import Inference
-from serve.engine import ModuleRows
 from serve.protocol.memory import States, recall, remember
+from serve.protocol.rows import ModuleRows
 from serve.protocol.signature import Signature
+
+if TYPE_CHECKING:
+    from policies.bundle import Inference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

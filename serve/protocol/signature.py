@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from gymnasium.spaces import MultiDiscrete
 from numpy.typing import NDArray
 
-from policies.bundle import BundlePolicy
+if TYPE_CHECKING:
+    from policies.bundle import BundlePolicy
+
 
 Datatype = Literal["FP32", "INT64", "BOOL"]
 _Spec = tuple[str, Datatype, int | None, bool]
@@ -29,6 +29,19 @@ class Limits(Protocol):
     @property
     def max_body_bytes(self) -> int:
         """Most bytes of a body, unpacked."""
+
+    @property
+    def max_json_values(self) -> int:
+        """Most values in a body's JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits without the other settings; see `Limits`."""
+
+    max_rows: int
+    max_body_bytes: int
+    max_json_values: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,15 +150,17 @@ def _signature(policy: BundlePolicy) -> Signature:
     }
     whole = {module for module, parts in policy.modules.items() for part in parts if part.agents is None}
     return Signature(
-        MappingProxyType(modules),
-        MappingProxyType(agents),
+        modules,
+        agents,
         whole.pop() if len(whole) == 1 else None,
-        MappingProxyType(inputs),
-        MappingProxyType(outputs),
+        inputs,
+        outputs,
     )
 
 
 def _module(policy: BundlePolicy, module: str) -> ModuleSignature:
+    from gymnasium.spaces import MultiDiscrete  # here, where a policy is: who only reads requests needs it not
+
     group = policy.spaces_of(module)
     branches = None
     if isinstance(group.action_space, MultiDiscrete):

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from numpy.typing import NDArray
 
-from policies.bundle import Inference
-from serve.engine import ModuleRows
 from serve.errors import BadRequest
-from serve.models import ServedModel, ServedVersion
 from serve.protocol import binary
 from serve.protocol.checks import (
     allowed_range,
@@ -38,7 +35,12 @@ from serve.protocol.checks import (
     unpacked,
 )
 from serve.protocol.request import PolicyRequest
+from serve.protocol.rows import ModuleRows
 from serve.protocol.signature import Limits, Signature, Tensor, signature_of
+
+if TYPE_CHECKING:
+    from policies.bundle import Inference
+    from serve.models import ServedModel, ServedVersion
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data",)
@@ -98,7 +100,7 @@ def load(body: bytes, headers: Mapping[str, str], limits: Limits) -> Loaded:
     if encoding is not None:
         body = unpacked(body, encoding, limits.max_body_bytes)
     text, tail = binary.split(body, headers.get(binary.LENGTH_HEADER))
-    plain = json_object(text, "body")
+    plain = json_object(text, "body", limits.max_json_values)
     known(plain, _REQUEST, "")
     parameters = plain.get("parameters")
     if parameters is None:
@@ -120,14 +122,18 @@ def parse(loaded: Loaded, version: ServedVersion, limits: Limits) -> InferReques
     Raises:
         serve.errors.BadRequest: If it does not fit; the sentence names the tensor.
     """
-    signature = signature_of(version.policy)
+    return fit(loaded, signature_of(version.policy), version.name, limits)
+
+
+def fit(loaded: Loaded, signature: Signature, served: str, limits: Limits) -> InferRequest:
+    """As `parse`, of what a version takes and its model's name."""
     plain, parameters = loaded.plain, loaded.parameters
     name = plain.get("id")
     if name is not None and (type(name) is not str or len(name) > 256):
         raise BadRequest(f"id: got {shown(name)}, allowed is a string of at most 256 characters")
     model = plain.get("model_name")  # KServe's client repeats it here
-    if model is not None and model != version.name:
-        raise BadRequest(f"model_name: got {shown(model)}, allowed is {shown(version.name)}, as in the path")
+    if model is not None and model != served:
+        raise BadRequest(f"model_name: got {shown(model)}, allowed is {shown(served)}, as in the path")
     rows = _rows(plain.get("inputs"), loaded.tail, signature, limits)
     wanted = parameters.get(binary.ALL_WANTED, False)
     deterministic = parameters.get("deterministic", True)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from policies.bundle import Inference
-from serve.engine import Engine, ModuleRows
+from serve.engine import Engine
 from serve.models import ServedVersion
+from serve.protocol.rows import ModuleRows
 
 SHARED = "shared"
 

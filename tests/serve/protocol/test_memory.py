@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from policies.bundle import Inference
-from serve.engine import ModuleRows
 from serve.models import ServedVersion
 from serve.protocol.memory import recall, remember
+from serve.protocol.rows import ModuleRows
 from serve.protocol.signature import signature_of
 
 SEEN = np.zeros((2, 11), np.float32)

@@ -1,0 +1,24 @@
+"""What a request comes down to: rows of observations for a module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from envs.base import BoolArray, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRows:
+    """What a request asks one module.
+
+    Attributes:
+        observations: Float32 `[N, D]`.
+        masks: Action masks, bool `[N, M]`, true where allowed; None: everything is.
+        state: Recurrent state, float32 `[N, H]`, where the module has one; None: the state of a new episode.
+    """
+
+    observations: FloatArray
+    masks: BoolArray | None = None
+    state: FloatArray | None = None
