@@ -21,18 +21,17 @@ import httpx
 from numpy.typing import ArrayLike
 
 from serve import client_wire as wire
-from serve.client_wire import (
-    Acted,
+from serve.client_errors import (
     AuthenticationError,
-    Call,
-    Inferred,
     InvalidRequestError,
     NotFoundError,
     OverloadedError,
     PolicyError,
     Retries,
     UnavailableError,
+    error_of,
 )
+from serve.client_wire import Acted, Call, Inferred
 
 __all__ = [
     "Acted",
@@ -50,6 +49,10 @@ __all__ = [
 
 T = TypeVar("T")
 
+_UNSENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+"""What httpx takes for errors of the network, but no network would mend."""
+_OTHERS = (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError, TypeError)
+"""What httpx raises besides errors of the network: an address, a header or an answer that is none, a closed client."""
 _LIVE, _READY = wire.get("/v2/health/live"), wire.get("/v2/health/ready")
 
 
@@ -70,7 +73,7 @@ class PolicyClient:
         NotFoundError: If there is no such model or version.
         OverloadedError: If the service had enough to do, at each try.
         UnavailableError: If the service could not be reached, at each try, or took too long.
-        PolicyError: If it failed otherwise. All of these are `PolicyError`.
+        PolicyError: If it failed otherwise. All of these are `PolicyError`, and no call raises anything else.
     """
 
     def __init__(
@@ -84,9 +87,13 @@ class PolicyClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._retries = retries
-        self._client = httpx.Client(
-            base_url=url, headers=_headers(key), timeout=timeout, verify=_trusted(ca_file), transport=transport
-        )
+        headers, trusted = _headers(key), _trusted(ca_file)
+        try:
+            self._client = httpx.Client(
+                base_url=url, headers=headers, timeout=timeout, verify=trusted, transport=transport
+            )
+        except (httpx.InvalidURL, TypeError) as error:
+            raise error_of(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -211,8 +218,12 @@ class PolicyClient:
     def _healthy(self, call: Call[Any]) -> bool:
         try:
             return self._client.request(call.method, call.path).is_success
+        except _UNSENT as error:
+            raise error_of(error) from error
         except httpx.TransportError:
             return False
+        except _OTHERS as error:
+            raise error_of(error) from error
 
     def _do(self, call: Call[T]) -> T:
         done = 0
@@ -222,6 +233,8 @@ class PolicyClient:
                 outcome = self._client.request(call.method, call.path, content=call.content, headers=call.headers)
             except httpx.TransportError as error:
                 outcome = error
+            except _OTHERS as error:
+                raise error_of(error) from error
             if isinstance(outcome, httpx.Response) and outcome.is_success:
                 return call.read(outcome)
             wait = self._retries.wait(done, outcome, call.repeatable)
@@ -245,9 +258,13 @@ class AsyncPolicyClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._retries = retries
-        self._client = httpx.AsyncClient(
-            base_url=url, headers=_headers(key), timeout=timeout, verify=_trusted(ca_file), transport=transport
-        )
+        headers, trusted = _headers(key), _trusted(ca_file)
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=url, headers=headers, timeout=timeout, verify=trusted, transport=transport
+            )
+        except (httpx.InvalidURL, TypeError) as error:
+            raise error_of(error) from error
 
     async def __aenter__(self) -> Self:
         return self
@@ -346,8 +363,12 @@ class AsyncPolicyClient:
     async def _healthy(self, call: Call[Any]) -> bool:
         try:
             return (await self._client.request(call.method, call.path)).is_success
+        except _UNSENT as error:
+            raise error_of(error) from error
         except httpx.TransportError:
             return False
+        except _OTHERS as error:
+            raise error_of(error) from error
 
     async def _do(self, call: Call[T]) -> T:
         done = 0
@@ -357,6 +378,8 @@ class AsyncPolicyClient:
                 outcome = await self._client.request(call.method, call.path, content=call.content, headers=call.headers)
             except httpx.TransportError as error:
                 outcome = error
+            except _OTHERS as error:
+                raise error_of(error) from error
             if isinstance(outcome, httpx.Response) and outcome.is_success:
                 return call.read(outcome)
             wait = self._retries.wait(done, outcome, call.repeatable)
@@ -368,6 +391,8 @@ class AsyncPolicyClient:
 
 def _headers(key: str | None) -> dict[str, str]:
     key = key or os.environ.get("ENTREPOT_KEY")
+    if key is not None and not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise InvalidRequestError("key: got characters that a header cannot hold, allowed are printable ASCII ones")
     return {"user-agent": "entrepot"} | ({} if key is None else {"authorization": f"Bearer {key}"})
 
 
@@ -375,12 +400,17 @@ def _trusted(ca_file: str | Path | None) -> ssl.SSLContext | bool:
     if ca_file is None:
         return True
     context = ssl.create_default_context()
-    context.load_verify_locations(ca_file)
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:  # of which errors of TLS are some
+        raise InvalidRequestError(
+            f"ca_file: got {str(ca_file)!r}, allowed is a file of certificates ({error})"
+        ) from error
     return context
 
 
 def _raised(outcome: httpx.Response | httpx.TransportError) -> PolicyError:
-    error = wire.error_of(outcome)
+    error = error_of(outcome)
     if isinstance(outcome, httpx.TransportError):
         error.__cause__ = outcome
     return error

@@ -1,12 +1,10 @@
-"""What the clients say and hear: requests as bytes, answers as arrays, refusals as exceptions, when to try again."""
+"""What the clients say and hear: requests as bytes, answers as arrays."""
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -14,6 +12,8 @@ import httpx
 import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
+
+from serve.client_errors import InvalidRequestError, PolicyError
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -26,46 +26,6 @@ _DTYPES = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-
-
-class PolicyError(Exception):
-    """The service did not answer as asked.
-
-    Attributes:
-        status: Status of the response; 0 if there was none.
-        message: What the service said, one sentence.
-        request_id: Id of the request, which the service's log has too; "" if there was no response.
-        retry_after: When it may be worth trying again [s]; None if nothing was said.
-    """
-
-    def __init__(
-        self, message: str, *, status: int = 0, request_id: str = "", retry_after: float | None = None
-    ) -> None:
-        super().__init__(f"{status or 'no answer'}: {message}" + (f" (request {request_id})" if request_id else ""))
-        self.message = message
-        self.status = status
-        self.request_id = request_id
-        self.retry_after = retry_after
-
-
-class InvalidRequestError(PolicyError):
-    """What was sent is not what the policy takes (400, 405, 408, 413, 415)."""
-
-
-class AuthenticationError(PolicyError):
-    """The key is missing, wrong, or not for this (401, 403)."""
-
-
-class NotFoundError(PolicyError):
-    """There is no such model, version or route (404)."""
-
-
-class OverloadedError(PolicyError):
-    """The service, or the key, has enough to do, and had after all retries (429)."""
-
-
-class UnavailableError(PolicyError):
-    """The service cannot be reached, is not ready, or takes too long (502, 503, 504, or no answer at all)."""
 
 
 @dataclass(frozen=True)
@@ -139,80 +99,6 @@ class Call(Generic[T]):
     repeatable: bool = True
 
 
-@dataclass(frozen=True)
-class Retries:
-    """When to try again, and after how long.
-
-    Attributes:
-        most: Tries after the first.
-        backoff: Longest wait before the second try [s]; it doubles with each further one. Waits are drawn between half
-            of it and all of it, so that clients that were refused together do not come back together.
-        longest: Longest wait that is worth it [s].
-    """
-
-    most: int = 4
-    backoff: float = 0.1
-    longest: float = 10.0
-
-    def wait(self, done: int, outcome: httpx.Response | httpx.TransportError, repeatable: bool) -> float | None:
-        """How long to wait before another try [s]; None if there should be none.
-
-        Args:
-            done: Tries so far, less one.
-            outcome: What came of the latest.
-            repeatable: Whether the request may be carried out twice.
-        """
-        if done >= self.most:
-            return None
-        if isinstance(outcome, httpx.Response):
-            # 429 and 503 are said before anything is done; after the others it may have been.
-            if outcome.status_code not in (429, 503) and not (repeatable and outcome.status_code == 502):
-                return None
-        elif not isinstance(outcome, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)) and (
-            not repeatable or isinstance(outcome, httpx.TimeoutException)
-        ):
-            return None
-        own = min(self.longest, self.backoff * 2.0**done) * random.uniform(0.5, 1.0)
-        told = retry_after(outcome) if isinstance(outcome, httpx.Response) else None
-        if told is None:
-            return own
-        return None if told > self.longest else max(own, told)
-
-
-def retry_after(response: httpx.Response) -> float | None:
-    """When a response says to come back [s], which it may say in seconds or as a date; None if it does not."""
-    text = response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def error_of(outcome: httpx.Response | httpx.TransportError) -> PolicyError:
-    """The exception for a response that is a refusal, or for a connection that failed."""
-    if not isinstance(outcome, httpx.Response):
-        return UnavailableError(f"{type(outcome).__name__}: {outcome}".rstrip(": "))
-    status = outcome.status_code
-    try:
-        message = str(orjson.loads(outcome.content)["error"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):  # from a proxy on the way, not from the service
-        message = f"{outcome.reason_phrase or 'refused'}, without an explanation"
-    types = {401: AuthenticationError, 403: AuthenticationError, 404: NotFoundError, 429: OverloadedError}
-    kind = types.get(status) or (InvalidRequestError if 400 <= status < 500 else PolicyError)
-    if status in (502, 503, 504):
-        kind = UnavailableError
-    return kind(
-        message,
-        status=status,
-        request_id=outcome.headers.get("x-request-id", ""),
-        retry_after=retry_after(outcome),
-    )
-
-
 def get(path: str) -> Call[Any]:
     """A request for JSON."""
     return Call("GET", path, _json)
@@ -225,13 +111,25 @@ def policies() -> Call[list[dict[str, Any]]]:
 
 def model_path(model: str, version: str | int | None = None) -> str:
     """Path of a model, or of one of its versions, in the Open Inference Protocol."""
-    path = f"/v2/models/{quote(model, safe='')}"
-    return path if version is None else f"{path}/versions/{quote(str(version), safe='')}"
+    path = f"/v2/models/{_quoted(model, 'model')}"
+    return path if version is None else f"{path}/versions/{_quoted(str(version), 'version')}"
 
 
 def policy_path(model: str) -> str:
     """Path of a model in our own protocol."""
-    return f"/v1/policies/{quote(model, safe='')}"
+    return f"/v1/policies/{_quoted(model, 'model')}"
+
+
+def _quoted(name: str, what: str) -> str:
+    """A name as a part of a path.
+
+    Raises:
+        InvalidRequestError: If it cannot be one.
+    """
+    with suppress(UnicodeError):
+        if isinstance(name, str) and name not in ("", ".", ".."):
+            return quote(name, safe="")
+    raise InvalidRequestError(f"{what}: got {name!r:.80}, allowed is a name of characters that can be sent")
 
 
 def infer(
@@ -245,12 +143,20 @@ def infer(
     outputs: Sequence[str] | None,
     binary: bool,
 ) -> Call[Inferred]:
-    """An `infer` request; see `PolicyClient.infer`."""
+    """An `infer` request; see `PolicyClient.infer`.
+
+    Raises:
+        InvalidRequestError: If it cannot be sent.
+    """
     named = inputs if isinstance(inputs, Mapping) else {"observations": inputs}
     tensors, blobs = [], []
     for name, given in named.items():
-        mask = name.rpartition(".")[2] == "action_mask"
-        array = np.ascontiguousarray(given, np.bool_ if mask else np.dtype("<f4"))
+        mask = str(name).rpartition(".")[2] == "action_mask"
+        try:
+            array = np.ascontiguousarray(given, np.bool_ if mask else np.dtype("<f4"))
+        except (TypeError, ValueError, OverflowError) as error:
+            allowed = "true and false" if mask else "numbers"
+            raise InvalidRequestError(f"{name!r:.80}: {error}, allowed are {allowed} in rows of one length") from error
         tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": "BOOL" if mask else "FP32"}
         if binary:
             blobs.append(array.tobytes())
@@ -268,7 +174,7 @@ def infer(
     request: dict[str, Any] = {"parameters": parameters, "inputs": tensors}
     if outputs is not None:
         request["outputs"] = [{"name": name, "parameters": {"binary_data": binary}} for name in outputs]
-    head = orjson.dumps(request, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = _dumped(request, orjson.OPT_SERIALIZE_NUMPY)
     headers = {"content-type": "application/json"}
     if binary:
         headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
@@ -283,11 +189,14 @@ def infer(
 
 
 def act(model: str, request: Mapping[str, Any]) -> Call[Acted]:
-    """An `act` request, its fields those of `PolicyClient.act`. What is None is left out."""
-    content = orjson.dumps(
+    """An `act` request, its fields those of `PolicyClient.act`. What is None is left out.
+
+    Raises:
+        InvalidRequestError: If it cannot be sent.
+    """
+    content = _dumped(
         {name: value for name, value in request.items() if value is not None},
-        option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
-        default=_plain,
+        orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
     )
     return Call(
         "POST",
@@ -297,6 +206,18 @@ def act(model: str, request: Mapping[str, Any]) -> Call[Acted]:
         {"content-type": "application/json"},
         repeatable=request.get("session") is None,
     )
+
+
+def _dumped(request: Mapping[str, Any], option: int) -> bytes:
+    try:
+        return orjson.dumps(request, _plain, option)
+    except orjson.JSONEncodeError as error:
+        for name, value in request.items():  # which of them it is
+            try:
+                orjson.dumps({name: value}, _plain, option)
+            except orjson.JSONEncodeError:
+                raise InvalidRequestError(f"{name!r:.80}: got what JSON cannot say ({error})") from error
+        raise InvalidRequestError(f"request: got what JSON cannot say ({error})") from error
 
 
 def _plain(value: Any) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -13,6 +11,7 @@ import orjson
 import pytest
 
 from serve import client_wire as wire
+from serve.client_errors import InvalidRequestError, PolicyError
 
 ASKED: dict[str, Any] = {
     "version": None,
@@ -91,46 +90,9 @@ def test_an_act_request_takes_arrays_anywhere() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, wire.InvalidRequestError),
-        (413, wire.InvalidRequestError),
-        (401, wire.AuthenticationError),
-        (403, wire.AuthenticationError),
-        (404, wire.NotFoundError),
-        (429, wire.OverloadedError),
-        (500, wire.PolicyError),
-        (503, wire.UnavailableError),
-        (504, wire.UnavailableError),
-    ],
-)
-def test_refusals_have_types_and_say_why(status: int, kind: type[wire.PolicyError]) -> None:
-    """The exception has the service's sentence, the status, and the request's id for the log."""
-    error = wire.error_of(response(status, {"x-request-id": "r1", "retry-after": "3"}, b'{"error": "seed: got -1"}'))
-    assert type(error) is kind
-    assert (error.status, error.message, error.request_id, error.retry_after) == (status, "seed: got -1", "r1", 3.0)
-    assert str(error) == f"{status}: seed: got -1 (request r1)"
-
-
-@pytest.mark.parametrize("content", [b"<html>Bad Gateway</html>", b"[]", b"{}", b""])
-def test_a_proxy_s_error_is_one_too(content: bytes) -> None:
-    """What is not the service's JSON still becomes an exception with the status."""
-    error = wire.error_of(response(502, content=content))
-    assert type(error) is wire.UnavailableError
-    assert "Bad Gateway, without an explanation" in str(error)
-
-
-def test_no_answer_is_unavailable() -> None:
-    """A connection that fails says so."""
-    error = wire.error_of(httpx.ConnectError("Connection refused"))
-    assert type(error) is wire.UnavailableError
-    assert str(error) == "no answer: ConnectError: Connection refused"
-
-
 def test_an_answer_that_is_not_json_is_no_answer() -> None:
     """Asking something else than the service ends in an exception of ours."""
-    with pytest.raises(wire.PolicyError, match="is the address that of the service"):
+    with pytest.raises(PolicyError, match="is the address that of the service"):
         wire.get("/v2").read(response(200, content=b"<html>"))
 
 
@@ -138,56 +100,51 @@ def test_an_answer_that_is_not_json_is_no_answer() -> None:
 @pytest.mark.parametrize("call", [wire.infer("m", [[1.0]], **ASKED), wire.act("m", {}), wire.policies()])
 def test_an_answer_from_elsewhere_is_no_answer(call: wire.Call[Any], content: bytes) -> None:
     """A 200 that is not what the route answers ends in an exception of ours too."""
-    with pytest.raises(wire.PolicyError, match="is the address that of the service"):
+    with pytest.raises(PolicyError, match="is the address that of the service"):
         call.read(response(200, content=content))
     if call.path.endswith("/infer"):
-        with pytest.raises(wire.PolicyError):
+        with pytest.raises(PolicyError):
             call.read(response(200, {wire.HEADER_LENGTH: "many"}, content))
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "\ud800", None, 7, b"m"])
+def test_a_name_that_is_no_part_of_a_path_is_refused(name: Any) -> None:
+    """Before anything is sent, by what it is: the model or the version."""
+    for make in (wire.model_path, wire.policy_path):
+        with pytest.raises(InvalidRequestError, match=r"^not sent: model: got .*, allowed is a name"):
+            make(name)
+    if isinstance(name, str):
+        with pytest.raises(InvalidRequestError, match=r"^not sent: version: got "):
+            wire.model_path("m", name)
+
+
 @pytest.mark.parametrize(
-    ("outcome", "repeatable", "again"),
+    ("inputs", "message"),
     [
-        (response(429), False, True),
-        (response(503), False, True),
-        (response(502), True, True),
-        (response(502), False, False),
-        (response(504), True, False),
-        (response(500), True, False),
-        (response(400), True, False),
-        (httpx.ConnectError("refused"), False, True),
-        (httpx.ConnectTimeout("slow"), False, True),
-        (httpx.ReadError("reset"), True, True),
-        (httpx.RemoteProtocolError("closed"), True, True),
-        (httpx.ReadError("reset"), False, False),
-        (httpx.ReadTimeout("slow"), True, False),
+        ([[0.0], [0.0, 1.0]], "'observations': "),
+        ([["a"]], "'observations': could not convert string to float"),
+        ({"a.action_mask": [[True], []]}, "'a.action_mask': .* allowed are true and false"),
+        ({"x": object()}, "'x': "),
+        ({"\ud800": [[0.0]]}, "'inputs': got what JSON cannot say"),
+        ({7: [[0.0]], "observations": [[10**400]]}, "'observations': "),
     ],
 )
-def test_only_what_is_safe_is_tried_again(
-    outcome: httpx.Response | httpx.TransportError, repeatable: bool, again: bool
-) -> None:
-    """What may have been carried out is repeated only if nothing comes of that; what cannot get better never is."""
-    assert (wire.Retries().wait(0, outcome, repeatable) is not None) is again
+def test_inputs_that_are_no_arrays_are_refused(inputs: Any, message: str) -> None:
+    """The message names the tensor."""
+    with pytest.raises(InvalidRequestError, match=f"^not sent: {message}"):
+        wire.infer("m", inputs, **ASKED)
 
 
-def test_waits_grow_and_end() -> None:
-    """Each wait is up to twice the one before, none is longer than the longest, and after the last try none is left."""
-    retries = wire.Retries(most=6, backoff=1.0, longest=8.0)
-    for _ in range(50):
-        waits = [retries.wait(done, response(503), True) for done in range(7)]
-        assert waits[6] is None
-        for wait, most in zip(waits[:6], (1, 2, 4, 8, 8, 8), strict=True):
-            assert wait is not None
-            assert most / 2 <= wait <= most
-
-
-def test_retry_after_is_honoured() -> None:
-    """The service's word is waited for, in seconds or until a date; one that is too far off ends the tries."""
-    retries = wire.Retries(backoff=0.01, longest=10.0)
-    assert retries.wait(0, response(429, {"retry-after": "3"}), True) == 3.0
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=5), usegmt=True)
-    assert retries.wait(0, response(429, {"retry-after": date}), True) == pytest.approx(4.5, abs=0.6)
-    assert retries.wait(0, response(429, {"retry-after": "11"}), True) is None
-    wait = retries.wait(0, response(429, {"retry-after": "soon"}), True)
-    assert wait is not None
-    assert wait <= 0.01
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("observations", {"a": object()}),
+        ("session", "\ud800"),
+        ("state", 1j),
+        ("observations", {"a": {1, 2, "\udfff"}}),
+    ],
+)
+def test_fields_that_json_cannot_say_are_refused(field: str, value: Any) -> None:
+    """The message names the field."""
+    with pytest.raises(InvalidRequestError, match=f"^not sent: '{field}': got what JSON cannot say"):
+        wire.act("m", {"explain": 3, field: value})
