@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from gymnasium.spaces import MultiDiscrete
 from pydantic import BaseModel
 from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.module import ACTION_MASK, ActorCriticModule
-from envs.base import AgentGroup
+from envs.base import AgentGroup, IntArray
 from policies.bundle import BundlePolicy, check_close, save_bundle
 from policies.manifest import GoldenEntry, GroupEntry, Manifest
 from policies.network import Rows
@@ -144,6 +145,8 @@ def export_bundle(
 def golden_rows(module: ActorCriticModule, count: int, seed: int = 0) -> Rows:
     """Plausible observations for a module: normal around its statistics, with some entities and actions missing.
 
+    Something is always allowed: the first action, and the first choice of each branch.
+
     Args:
         module: The module.
         count: Rows `N`.
@@ -159,7 +162,7 @@ def golden_rows(module: ActorCriticModule, count: int, seed: int = 0) -> Rows:
     observations[:, layout.entity_slice] *= np.repeat(present, len(layout.entity_features), axis=1)
     width = _mask_size(module)
     masks = rng.random((count, width)) < 0.75
-    masks[:, 0] = True
+    masks[:, _first_choices(module)] = True
     return Rows(observations.astype(np.float32), masks)
 
 
@@ -177,6 +180,13 @@ def _batch(rows: Rows) -> dict[str, Tensor]:
 
 def _mask_size(module: ActorCriticModule) -> int:
     return AgentGroup("", (), module.action_space, module.layout).mask_size
+
+
+def _first_choices(module: ActorCriticModule) -> IntArray:
+    """Where each branch begins in a mask; of continuous actions, which are one another's equals, the first."""
+    if not isinstance(module.action_space, MultiDiscrete):
+        return np.zeros(1, np.int64)
+    return np.cumsum([0, *module.action_space.nvec[:-1]])
 
 
 @torch.no_grad()

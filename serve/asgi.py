@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from serve.admission import Admission
-from serve.body import SMALL, Bodies, Message, Reader, Receive, Scope, Send
-from serve.bulk import ENCODING, Desk
+from serve.body import Bodies, Message, Reader, Receive, Scope, Send
+from serve.bulk import ENCODING, TINY, Desk
 from serve.errors import (
     Failed,
     MethodNotAllowed,
@@ -109,7 +109,7 @@ class Front:
             async with asyncio.timeout(self._timeout):
                 body = await self._bodies.read(headers, reader)
                 received = len(body)
-                if received > SMALL or ENCODING in headers:
+                if received > TINY or ENCODING in headers:
                     body, desk = await self._opened(model, headers, reader, body)
                 if not (admitted := admission.enter()):
                     await admission.wait()

@@ -29,8 +29,10 @@ from serve.protocol.signature import Bounds, signature_of
 from serve.settings import ServeSettings
 
 ENCODING = "content-encoding"
-SMALL_PACKED = 2**14
-"""Packed bodies are read in passing up to this size, unpacked [bytes]: they cost nothing to send."""
+TINY = 2**14
+"""What the event loop reads in passing, whatever it holds, also packed: up to this size, unpacked [bytes]."""
+FEW = 2**13
+"""Most commas that it reads in passing otherwise, up to `SMALL`: numbers of the length that they usually have."""
 _HEADERS = (ENCODING, LENGTH_HEADER)
 _START = "import sys; sys.path[:] = sys.argv[2:]; from serve.bulk_worker import main; main(int(sys.argv[1]))"
 
@@ -80,11 +82,12 @@ class Bulk:
         if encoding is None:
             said = headers.get(LENGTH_HEADER, "")  # of the JSON: arrays that are bytes are as good as read
             size = int(said) if said.isascii() and said.isdecimal() and len(said) < 19 else len(body)
-            return body if size <= SMALL else None
+            few = size <= TINY or (size <= SMALL and body.count(b",", 0, size) <= FEW)
+            return body if few else None
         if len(body) > SMALL:
             return None
         try:
-            plain = unpacked(body, encoding, SMALL_PACKED)
+            plain = unpacked(body, encoding, TINY)
         except TooLarge:
             return None
         del headers[ENCODING]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from policies.manifest import GroupEntry
 from serve.models import ServedModel, ServedVersion
+from serve.protocol.checks import MAX_MAGNITUDE, stuck_row
 from serve.protocol.signature import ModuleSignature, signature_of
 
 
@@ -74,10 +75,10 @@ def example(version: ServedVersion) -> dict[str, Any]:
         values = [0.0] * module.size
         if golden is not None:
             row %= len(golden.observations)
-            # Single precision in as few digits as it takes, as a person would write it.
-            values = [float(str(np.float32(value))) for value in golden.observations[row]]
-            if not all(golden.action_mask[row]):
-                masks[agent] = list(golden.action_mask[row])
+            values = _written(golden.observations[row])
+            mask = np.array([golden.action_mask[row]], np.bool_)
+            if not mask.all() and stuck_row(mask, module) is None:  # one that allows nothing is refused: then none
+                masks[agent] = mask[0].tolist()
         body["observations"][agent] = dict(zip(module.names, values, strict=True))
     if masks:
         body["action_masks"] = masks
@@ -90,8 +91,13 @@ def infer_example(version: ServedVersion) -> dict[str, Any]:
     tensor = next(iter(signature.inputs.values()))
     golden = version.manifest.golden.get(tensor.module)
     width = signature.modules[tensor.module].size
-    data = [0.0] * width if golden is None else [float(str(np.float32(x))) for x in golden.observations[0]]
+    data = [0.0] * width if golden is None else _written(golden.observations[0])
     return {"inputs": [{"name": tensor.name, "datatype": tensor.datatype, "shape": [1, width], "data": data}]}
+
+
+def _written(row: Sequence[float]) -> list[float]:
+    """Single precision in as few digits as it takes, as a person would write it, and no more than requests may hold."""
+    return [float(str(value)) for value in np.clip(np.array(row, np.float32), -MAX_MAGNITUDE, MAX_MAGNITUDE)]
 
 
 def _group(group: GroupEntry, modules: Mapping[str, ModuleSignature]) -> dict[str, Any]:

@@ -114,6 +114,18 @@ def test_graph_is_one_file_with_named_rows() -> None:
     assert rows["plain.observations"] == rows["plain.action_mask"] == "plain.rows"
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_golden_rows_can_act(seed: int) -> None:
+    """In each golden row each branch has a choice, and masks are not all the same; so the service takes them."""
+    mapping = PolicyMapping("per_role", GROUPS)
+    for module in trained(mapping, NETWORKS["thin"]).values():
+        masks = golden_rows(module, 16, seed=seed).masks
+        assert not masks.all()
+        if isinstance(module.action_space, MultiDiscrete):
+            for branch in np.split(masks, np.cumsum(module.action_space.nvec)[:-1], axis=1):
+                assert branch.any(axis=1).all()
+
+
 def test_manifest_says_what_it_is(tmp_path: Path) -> None:
     """Domain, config, task, spaces, mapping, figures and given golden observations are in the manifest."""
     mapping = PolicyMapping("per_agent", GROUPS)

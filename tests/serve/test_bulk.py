@@ -19,7 +19,7 @@ import pytest
 
 import serve.bulk
 from serve.asgi import make_app
-from serve.bulk import SMALL_PACKED, Worker
+from serve.bulk import FEW, TINY, Worker
 from serve.errors import ServiceError
 from serve.models import Models, ServedModel, ServedVersion
 from serve.protocol import act, v2
@@ -241,7 +241,7 @@ def test_few_are_read_at_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
 
     asyncio.run(run())
     assert slowly.most == 2
-    assert set(here) == {SMALL_PACKED}
+    assert set(here) == {TINY}
 
 
 def test_packed_bodies_count_for_the_most(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,3 +337,23 @@ def test_a_process_needs_no_policies() -> None:
     code = f"import sys, serve.bulk_worker; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "passing"),
+    [
+        (b"[" + b"0," * (TINY // 2 - 2) + b"0]", {}, True),
+        (b"[" + b"0," * TINY + b"0]", {}, False),
+        (b"[" + b"0.1234567," * 6000 + b"0]", {}, True),
+        (b"[" + b"0.1234567," * FEW + b"0]", {}, False),
+        (b"{}" + b"," * 2**20, {"inference-header-content-length": "2"}, True),
+        (b"0," * 2**15 + b"," * 2**20, {"inference-header-content-length": "65536"}, False),
+        (b" " * 2**17, {"inference-header-content-length": "many"}, False),
+        (zlib.compress(b" " * TINY), PACKED, True),
+        (zlib.compress(b" " * (TINY + 1)), PACKED, False),
+        (b" " * TINY, {"content-encoding": "identity"}, True),
+    ],
+)
+def test_what_is_read_in_passing(make: Make, body: bytes, headers: dict[str, str], passing: bool) -> None:
+    """The event loop reads what takes no longer than a policy: little, or numbers of the usual length."""
+    assert (make().bulk.small(dict(headers), body) is not None) is passing
