@@ -237,7 +237,10 @@ def _add_service(app: FastAPI, service: PolicyService) -> None:
         tags=_SERVICE,
         summary="Figures for Prometheus",
         response_class=Response,
-        responses={200: {"content": {CONTENT_TYPE: {}}, "description": "Of all replicas."}, **_errors("401", "403")},
+        responses={
+            200: {"content": {CONTENT_TYPE: {}}, "description": "Of all replicas."},
+            **_errors("401", "403", "503", "504"),
+        },
     )
     async def metrics() -> Response:
         return Response(render([await service.snapshot()]), headers={"content-type": CONTENT_TYPE})

@@ -124,9 +124,10 @@ class PolicyServer:
                 log.warning("control does not take figures (%s)", type(error).__name__)
 
     async def _scrape(self) -> Snapshot:
-        await self._control.report.remote(self._id, self._service.own_snapshot())
-        totals: Snapshot = await self._control.totals.remote()
-        return totals
+        with _asking():
+            await self._control.report.remote(self._id, self._service.own_snapshot())
+            totals: Snapshot = await self._control.totals.remote()
+            return totals
 
 
 class _RemoteSessions:

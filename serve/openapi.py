@@ -150,10 +150,10 @@ ERRORS = {
     "403": "The key may not do this.",
     "404": "There is no such model or version.",
     "408": "The body did not arrive in time.",
-    "413": "The body is too large.",
+    "413": "The body is too large, or its JSON has too many values.",
     "415": "The body is compressed in a way that the service does not know.",
     "429": "Too much to do, or too many requests with this key; the header Retry-After says when to come back.",
-    "503": "No model is ready.",
+    "503": "No model is ready, or what is needed to answer is being started again.",
     "504": "No answer in time.",
 }
 _READ = ("400", "401", "403", "404", "429", "504")

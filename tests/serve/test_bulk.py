@@ -103,7 +103,8 @@ def app(small_version: ServedVersion, as_model: Callable[..., ServedModel]) -> I
 @pytest.mark.parametrize("kind", ["infer", "binary", "act", "small"])
 def test_answers_are_the_same(app: Any, small_version: ServedVersion, kind: str, pack: str | None) -> None:
     """A large body, packed or not, gets what its rows get from the policy."""
-    path, headers, rows = (ACT if kind == "act" else INFER), {}, ROWS
+    path, rows = (ACT if kind == "act" else INFER), ROWS
+    headers: dict[str, str] = {}
     body = steps() if kind == "act" else tensors()
     if kind == "binary":
         body, headers = binary()

@@ -147,6 +147,7 @@ def test_control_that_is_down_is_a_503(settings: ServeSettings) -> None:
             server._pin("small", "9"),
             server._service.sessions.get("s"),
             server._service.sessions.put("s", Session("1", {})),
+            server._service.snapshot(),
         ):
             with pytest.raises(Unavailable, match=r"^control: does not answer"):
                 await work
