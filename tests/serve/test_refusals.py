@@ -13,7 +13,8 @@ import orjson
 import pytest
 from ray.exceptions import RayError
 
-from serve.asgi import make_app
+from serve.api import make_api
+from serve.asgi import App, Front, make_app
 from serve.errors import ServiceError, Unavailable
 from serve.models import Models, ServedModel, ServedVersion
 from serve.service import PolicyService
@@ -71,11 +72,19 @@ def service(team_version: ServedVersion, as_model: Callable[..., ServedModel]) -
     async def scrape() -> Any:
         await asyncio.sleep(60)
 
-    settings = ServeSettings(request_timeout_s=0.05, queue_timeout_s=0.01, max_body_bytes=100_000, max_in_flight=4)
+    settings = ServeSettings(request_timeout_s=60, queue_timeout_s=0.01, max_body_bytes=100_000, max_in_flight=4)
     models = Models({"team": as_model(team_version)})
     service = PolicyService(settings, models, pin=pin, scrape=scrape)
     yield service
     service.close()
+
+
+def hurried(service: PolicyService) -> App:
+    """The app of a service, with next to no patience."""
+    hasty = PolicyService(service.settings.model_copy(update={"request_timeout_s": 0.05}))
+    front = Front(hasty, make_api(service))
+    front._service = service
+    return front
 
 
 @pytest.fixture
@@ -126,7 +135,7 @@ REFUSED: dict[str, tuple[int, Any]] = {
 def test_refused_bodies_are_not_kept(service: PolicyService, uncollected: Callable[[], list[Any]], name: str) -> None:
     """What a refused request held is free when it is answered, without the cyclic collector: no ring of frames."""
     status, refused = REFUSED[name]
-    ask = asker(make_app(service))
+    ask = asker(hurried(service) if status == 408 else make_app(service))
 
     async def run() -> None:
         for _ in range(3):
@@ -162,7 +171,7 @@ def test_late_answers_are_not_kept(
     service: PolicyService, monkeypatch: pytest.MonkeyPatch, uncollected: Callable[[], list[Any]]
 ) -> None:
     """Nor do requests that were given up on while they were worked on, or waited in line."""
-    ask = asker(make_app(service))
+    ask = asker(hurried(service))
 
     async def never(*args: Any, **options: Any) -> Any:
         await asyncio.sleep(60)
@@ -199,7 +208,7 @@ def test_an_answer_on_its_way_holds_no_body(service: PolicyService) -> None:
 
 def test_a_stalled_control_process_is_no_late_body(service: PolicyService) -> None:
     """What waits for others than the client is a 504 that says so; only a body that does not come is a 408."""
-    ask = asker(make_app(service))
+    ask = asker(hurried(service))
 
     async def run() -> None:
         status, body = await ask("/metrics", b"", "GET")
