@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,8 +44,10 @@ def serve(
     ),
     replicas: Annotated[int, typer.Option("--replicas", help="Processes that answer requests.")] = 1,
     keys_file: Annotated[
-        Path | None, typer.Option("--keys", help="File of keys; without one everybody may ask.", envvar="ENTREPOT_KEYS")
+        Path | None,
+        typer.Option("--keys", help="File of keys; keys.json, if there is one in this folder.", envvar="ENTREPOT_KEYS"),
     ] = None,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Let everybody ask, even beside a keys.json.")] = False,
     log_dir: Annotated[Path | None, typer.Option("--log-dir", help="Folder of the access log.")] = None,
     tracking_uri: TrackingUri = _URI,
     settings: Annotated[
@@ -62,7 +65,7 @@ def serve(
             "host": host,
             "port": port,
             "replicas": replicas,
-            "keys_file": keys_file,
+            "keys_file": _keys(keys_file, no_keys),
             "log_dir": log_dir,
             "tracking_uri": tracking_uri,
         },
@@ -74,7 +77,9 @@ def serve(
     from serve.launch import serve as run
 
     check(chosen)
-    typer.echo(f"Starting {chosen.replicas} replica{'s' * (chosen.replicas > 1)} of {', '.join(chosen.models)} …")
+    who = "whoever reaches the port may ask" if chosen.keys_file is None else f"keys of {chosen.keys_file}"
+    what = f"{chosen.replicas} replica{'s' * (chosen.replicas > 1)} of {', '.join(chosen.models)}"
+    typer.echo(f"Starting {what}; {who} …")
     run(chosen, lambda running: typer.echo(welcome(chosen, running)))
     typer.echo("Stopped.")
 
@@ -248,6 +253,20 @@ def _settings(changes: list[str] | tuple[str, ...], values: dict[str, Any]) -> S
     except ValidationError as error:
         first = error.errors()[0]
         raise LaunchError(f"{first['loc'][0]}: got {first['input']!r}, allowed: {first['msg']}") from None
+
+
+def _keys(path: Path | None, none: bool) -> Path | None:
+    """The file of keys that the options mean: where there is a `keys.json`, nobody is let in by an omission.
+
+    Raises:
+        LaunchError: If they contradict each other.
+    """
+    from serve.cli_keys import KEYS
+    from serve.launch import LaunchError
+
+    if path is not None and none:
+        raise LaunchError(f"--no-keys: got it with --keys {path}, allowed is one of them")
+    return KEYS if path is None and not none and os.path.lexists(KEYS) else path
 
 
 def _registry(tracking_uri: str) -> ModelRegistry:

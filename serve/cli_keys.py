@@ -40,7 +40,9 @@ def keys_add(
 
     secret = KeysFile(path).add(name, scopes=scopes or ("infer", "read"), models=allowed, rate=rate, burst=burst)
     typer.echo(secret)
-    typer.echo(f"Shown this once. {path} has its hash; running services know it within a second.", err=True)
+    typer.echo(
+        f"Shown this once. {path} has its hash; services that run with it know the key within a second.", err=True
+    )
 
 
 @keys.command("list", epilog="Example:\n\nentrepot keys list")

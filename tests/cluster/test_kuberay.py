@@ -386,7 +386,7 @@ def test_serve_takes_its_part() -> None:
 
 def test_serve_starts_as_on_one_machine(tmp_path: Path) -> None:
     """Pods have what `entrepot serve` sets, but for places and ports on one machine, its token, and its CPUs."""
-    here = launch._environment(ServeSettings(), tmp_path, 1, 2)
+    here = launch._environment(ServeSettings(), tmp_path, (1, 2, 3))
     one_machine = re.compile(r"_(PATH|LOC|BASE|FILE|PORT|NBTHREAD)$")
     wanted = {
         name: value
