@@ -109,8 +109,10 @@ def environment(settings: ServeSettings, folder: Path, ports: Sequence[int]) -> 
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
-        # The process that starts and reloads HAProxy is replaced after three checks that fail.
+        # The process that starts and reloads HAProxy is replaced after three checks that fail; on a busy machine it may
+        # take its time to start.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     }
 
 
