@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 import entrepot
 from policies.registry import ModelRegistry
+from serve.keys import KeysError
 from serve.launch import LaunchError
+from serve.ports import free_ports
+from serve.settings import ServeSettings
 
 runner = CliRunner()
 
@@ -72,6 +75,47 @@ def test_settings_of_the_service(make_bundle: Callable[..., Path], tmp_path: Pat
     )  # fmt: skip
     assert shown["models"] == [f"a={bundle}", "trading@3", "x@best"]
     assert (shown["port"], shown["poll_seconds"]) == (8123, 0.5)
+
+
+def keys_of(*arguments: str) -> str | None:
+    """The file of keys that `entrepot serve` would use."""
+    return json.loads(run("serve", "--models", "a@1", "--show-settings", *arguments))["keys_file"]  # type: ignore[no-any-return]
+
+
+def test_keys_in_the_folder_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `entrepot keys add` makes is what `entrepot serve` asks for; `--no-keys` lets everybody in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ENTREPOT_KEYS", raising=False)
+    assert keys_of() is None
+    (tmp_path / "keys.json").symlink_to("gone")  # not what is there decides, but that something is
+    assert keys_of() == str(tmp_path / "keys.json")
+    (tmp_path / "keys.json").unlink()
+    run("keys", "add", "desk")
+    assert keys_of() == str(tmp_path / "keys.json")
+    assert keys_of("--keys", "other.json") == str(tmp_path / "other.json")
+    assert keys_of("--no-keys") is None
+    with pytest.raises(LaunchError, match=r"^--no-keys: got it with --keys other\.json, allowed is one of them$"):
+        keys_of("--no-keys", "--keys", "other.json")
+
+
+def test_service_says_who_may_ask(
+    make_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line at the start names the keys, or says that everybody may ask, and the service gets what it names."""
+    bundle = str(make_bundle(tmp_path / "bundle"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ENTREPOT_KEYS", raising=False)
+    given: list[ServeSettings] = []
+    monkeypatch.setattr("serve.launch.serve", lambda settings, ready: given.append(settings))
+    start = ("serve", "--models", bundle, "--port", str(free_ports(1)[0]))
+    assert "; whoever reaches the port may ask …" in run(*start)
+    run("keys", "add", "desk")
+    assert f"; keys of {tmp_path}/keys.json …" in run(*start)
+    assert "; whoever reaches the port may ask …" in run(*start, "--no-keys")
+    assert [settings.keys_file for settings in given] == [None, tmp_path / "keys.json", None]
+    (tmp_path / "keys.json").write_text("{")
+    with pytest.raises(KeysError, match=r"^keys file: .* is malformed"):
+        run(*start)
 
 
 @pytest.mark.parametrize(

