@@ -113,12 +113,14 @@ class Watch:
             self._gone = now
             log.warning("HAProxy has ended; starting it anew")
         errors = self._config.with_name("stand-in.log")
-        if now - self._gone > SECONDS:
+        if now - self._gone > SECONDS and self._stand_in is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._stand_in.wait(2)
             said = errors.read_text(errors="replace").split("\n") if errors.exists() else []
             why = next((line.strip() for line in reversed(said) if line.strip()), "it says nothing")
             raise EndedError(f"HAProxy has ended and does not start anew ({why})")
         if self._stand_in is None or self._stand_in.poll() is not None:
-            with errors.open("wb") as stream:
+            with errors.open("ab") as stream:
                 self._stand_in = subprocess.Popen(
                     [str(self._program), "-db", "-dR", "-f", str(self._config)],
                     stdout=stream,
