@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -273,6 +274,60 @@ def test_access_log_has_every_request(service: Any) -> None:
     assert until(lambda: bool(found()), 10)
     (entry,) = found()
     assert (entry["key"], entry["model"], entry["rows"], entry["status"]) == ("tests", "small", 3, 200)
+
+
+PARTS = {
+    "HAProxy": "/haproxy.cfg",
+    "its manager": "ray::HAProxyManager",
+    "a replica": "ray::ServeReplica:entrepot:PolicyServer",
+    "the control process": "ray::ServeReplica:entrepot:Control",
+    "Serve's controller": "ray::ServeController",
+}
+"""Parts of the service that may be killed, and what their commands have in them; HAProxy first, alone and with all."""
+
+
+def parts(service: Any, name: str) -> list[psutil.Process]:
+    found = []
+    for process in service.process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if PARTS[name] in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.slow
+def test_parts_killed_one_after_the_other(service: Any) -> None:
+    """Whatever is killed under load, requests are answered again within 10 s, and refused ones may be tried again."""
+    with Load(service, 2) as load:
+        for name in PARTS:
+            assert until(lambda: all(parts(service, each) for each in PARTS) and len(service.replicas()) == 2, 60), name
+            before = len(load.answers)
+            assert until(lambda before=before: len(load.answers) > before, 10)
+            victim = max(parts(service, name), key=psutil.Process.create_time)
+            victim.kill()
+            killed = time.monotonic()
+
+            def answered(killed: float = killed) -> bool:
+                """Whether three seconds passed in which nothing was refused, the last of them after late effects."""
+                refused = max((began for began, _ in load.failures), default=0.0)
+                return any(began > max(refused, killed) + 3 for began, *_ in load.answers[-50:])
+
+            assert until(answered, 60), name
+            assert [failure for failure in load.failures if failure[0] > killed + 10] == [], name
+    assert not [text for _, text in load.failures if text[:3].isdigit() and text[:3] not in ("502", "503")]
+
+
+@pytest.mark.slow
+def test_killed_raylet_ends_the_service(service: Any) -> None:
+    """Without the raylet there is no service: it says so, ends by itself with a code, and leaves no process behind."""
+    family = service.process.children(recursive=True)
+    with Load(service, 2) as load:
+        next(each for each in family if each.name() == "raylet").kill()
+        assert service.process.wait(20) == 1
+    assert load.answers
+    last = (service.log_dir.parent / "output.txt").read_text().splitlines()[-1]
+    assert last.startswith("entrepot: raylet, a process of Ray's own, has ended, and so does the service")
+    assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
 def test_beyond_loopback_needs_keys(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
