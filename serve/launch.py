@@ -139,13 +139,12 @@ def _start(settings: ServeSettings, ports: Sequence[int]) -> Running:
         log_to_driver=False,
         logging_level=logging.ERROR,
         runtime_env=_runtime_env(),
-        _node_ip_address="127.0.0.1" if _loopback(settings.host) else None,
     )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # of this process; the replicas' logs are complete
     quiet = LoggingConfig(enable_access_log=False, log_level="INFO")
     ray_serve.start(
         proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(host=settings.host, port=settings.port, keep_alive_timeout_s=75),
+        http_options=HTTPOptions(host="127.0.0.1", port=settings.port, keep_alive_timeout_s=75),  # see serve.front
         logging_config=quiet,
     )
     application = POLICY_SERVER.options(num_replicas=settings.replicas).bind(settings, CONTROL.bind(settings))
@@ -206,7 +205,9 @@ def _environment(settings: ServeSettings, folder: Path, ports: Sequence[int]) ->
         "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
         "RAY_SERVE_LOG_TO_STDERR": "0",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        # Ray's own ports run whatever they are sent, and are open on all interfaces: only who has the token may speak.
+        # Ray's own ports run whatever they are sent: they are on loopback, as without this they are where Ray is no
+        # cluster (macOS, Windows) only, and only who has the token may speak.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import signal
@@ -90,20 +91,24 @@ def until(true: Callable[[], bool], seconds: float) -> bool:
 
 
 def test_only_loopback_listens(service: Any) -> None:
-    """HAProxy, its statistics, its metrics and the replicas' servers listen on loopback only."""
+    """HAProxy, its statistics, its metrics, the replicas' servers and all of Ray listen on loopback only."""
     family = [service.process, *service.process.children(recursive=True)]
-    haproxy = [process for process in family if "haproxy" in process.name()]
-    assert haproxy
-    # One that hands over to its successor listens no more.
-    listening = [each for process in haproxy for each in process.net_connections("tcp")]
-    assert {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert [process for process in family if "haproxy" in process.name()]
+    opened = {
+        (process.name(), each.laddr.ip, each.laddr.port)
+        for process in family
+        for each in process.net_connections("inet")
+        # One that hands over to its successor listens no more.
+        if each.status == psutil.CONN_LISTEN and not ipaddress.ip_address(each.laddr.ip).is_loopback
+    }
+    assert opened == set()
     for process in service.replicas():
         ports = {each.laddr.port: each.laddr.ip for each in process.net_connections("tcp") if each.status == "LISTEN"}
         assert {ip for port, ip in ports.items() if 30000 <= port <= 31000} == {"127.0.0.1"}
 
 
 def test_ray_wants_a_token(service: Any) -> None:
-    """Nobody else can join the service's Ray, whose ports are open on all interfaces."""
+    """Nobody else can join the service's Ray, not even from this machine."""
     family = service.process.children(recursive=True)
     gcs = next(process for process in family if "gcs_server" in process.name())
     options = dict(part.split("=", 1) for part in gcs.cmdline() if part.startswith("--") and "=" in part)

@@ -29,7 +29,7 @@ time.sleep(600)
 def folder(tmp_path: Path) -> Path:
     """A service's folder with a configuration of HAProxy, as Serve arranges it."""
     stats, metrics, port = free_ports(3)
-    Front(str(get_haproxy_binary()), stats, metrics, 5.0, 100).install(tmp_path)
+    Front(str(get_haproxy_binary()), "127.0.0.1", port, stats, metrics, 5.0, 100).install(tmp_path)
     own = tmp_path / "node"
     own.mkdir()
     lines = [
