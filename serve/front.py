@@ -3,13 +3,13 @@
 Serve writes HAProxy's configuration and starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names. That is this
 file: it edits what Serve wrote, and becomes HAProxy. It runs at each reload, so it needs Python's own library only.
 
-What it changes: requests are listened for where the service is to listen, and statistics and metrics on loopback, as all
-else of Serve and Ray is (Serve knows one address only, for HAProxy and for what is behind it); nothing is logged (Serve's
-way sends whole addresses over UDP); headers have to arrive in time, and one address has so many connections only, or
-half-sent headers of one client would hold all that there are; what HAProxy answers by itself is JSON with the request's
-id, as the service's own errors are; and where no replica is left the answer is a 503 that says when to come back, never a
-404, which is final. Only what HAProxy refuses before it has read a request (no HTTP, headers that are too large or never
-end) it says in its own words: they are fixed in it.
+What it changes: requests are listened for where the service is to listen, and statistics and metrics on loopback, as
+all else of Serve and Ray is (Serve knows one address only, for HAProxy and for what is behind it); nothing is logged
+(Serve's way sends whole addresses over UDP); headers have to arrive in time, and one address has so many connections
+only, or half-sent headers of one client would hold all that there are; what HAProxy answers by itself is JSON with
+the request's id, as the service's own errors are; and where no replica is left the answer is a 503 that says when to
+come back, never a 404, which is final. Only what HAProxy refuses before it has read a request (no HTTP, headers that
+are too large or never end) it says in its own words: they are fixed in it.
 """
 
 from __future__ import annotations
