@@ -199,7 +199,10 @@ def prepare(arguments: list[str], front: Front) -> list[str]:
     elif last.exists():
         text = last.read_text()
     _write(config, text)
-    former = running(config.parent)
+    try:
+        former = running(config.parent)
+    except TimeoutError:  # it hangs, and will not hand anything over
+        former = None
     if former is None or str(former) in arguments:
         return arguments
     if "-sf" in arguments:

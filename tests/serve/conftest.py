@@ -388,7 +388,7 @@ def service(
     (port,) = free_ports(1)
     root = Path(__file__).parents[2]
     command = [sys.executable, str(root / "entrepot.py"), "serve", "--models", f"small@champion,{bundle}"]
-    command += ["--port", str(port), "--replicas", "2", "--keys", str(folder / "keys.json")]
+    command += ["--port", str(port), "--replicas", "2"]  # the keys.json beside it is used
     command += ["--log-dir", str(folder / "logs"), "--tracking-uri", small_registry.tracking_uri]
     command += ["--set", "poll_seconds=0.2", "--set", "keep_seconds=10"]
     with ExitStack() as stack:
