@@ -264,7 +264,11 @@ def _bound(head: str, line: str, front: Front) -> str:
 
 def _defaults(front: Front) -> list[str]:
     """Lines of all sections."""
-    lines = [f"    timeout http-request {round(1000 * front.header_seconds)}ms"]
+    lines = [
+        f"    timeout http-request {round(1000 * front.header_seconds)}ms",
+        # One that only waits for its first request gets no answer to it in advance.
+        "    option http-ignore-probes",
+    ]
     for status, (sentence, headers) in _ERRORS.items():
         body = json.dumps({"error": sentence})
         lines.append(

@@ -269,6 +269,12 @@ def test_half_sent_headers_end(up: Place) -> None:
         assert resting.get("/v2").headers.get("x-request-id") is None  # the service's own matter
 
 
+def test_connection_without_a_request_ends_in_silence(up: Place) -> None:
+    """Browsers connect ahead of time: what they then ask must not have been answered, with an error, before."""
+    with socket.create_connection(("127.0.0.1", up.port), timeout=10) as connection:
+        assert connection.recv(4096) == b""
+
+
 def test_one_address_does_not_take_all(tmp_path: Path, replica: int) -> None:
     """Connections of an address beyond its share are closed, others' are answered, and its own are again later."""
     place = Place(tmp_path, seconds=60.0)
