@@ -66,6 +66,7 @@ class Watch:
         self._pid: int | None = None
         self._manager: psutil.Process | None = None
         self._stand_in: subprocess.Popen[bytes] | None = None
+        self._missed = 0
         self._gone: float | None = None
 
     def look(self) -> None:
@@ -82,9 +83,11 @@ class Watch:
         except TimeoutError:
             return  # it is there, and busy
         if pid is None:
-            self._replace()
+            self._missed += 1
+            if self._missed > 1:  # once may be while one hands over to the next
+                self._replace()
             return
-        self._gone = None
+        self._missed, self._gone = 0, None
         if pid != self._pid:
             self._pid = pid
             self._know(pid)
