@@ -177,9 +177,9 @@ def running(folder: Path) -> int | None:
 def prepare(arguments: list[str], front: Front) -> list[str]:
     """Edits the configuration that HAProxy is to be started with.
 
-    A process that listens already, but that whoever starts this one knows nothing of, hands its sockets over. A
-    configuration without replicas does not follow one that has some: Serve starts with such a one whenever it starts
-    anew, knows better a moment later, and HAProxy finds out by itself which replicas are alive.
+    A process that listens already, but that whoever starts this one knows nothing of, hands its sockets over. Where
+    none is to be followed Serve starts anew, with a configuration without replicas, and knows better a moment later: the
+    last one that had some is taken, and HAProxy finds out by itself which of them are alive.
 
     Args:
         arguments: HAProxy's arguments, as Serve gives them.
@@ -196,7 +196,7 @@ def prepare(arguments: list[str], front: Front) -> list[str]:
     text = edit(config.read_text(), front)
     if has_replicas(text):
         _write(last, text)
-    elif last.exists():
+    elif "-sf" not in arguments and last.exists():
         text = last.read_text()
     _write(config, text)
     try:

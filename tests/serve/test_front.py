@@ -325,6 +325,17 @@ def test_takes_over_from_one_that_is_not_known(place: Place, replica: int) -> No
     assert failed == []
 
 
+def test_replicas_are_remembered_at_a_start_only(place: Place) -> None:
+    """Serve that starts anew knows of no replicas yet; when it says at a reload that there are none, there are none."""
+    given = ["-db", "-f", str(place.config), "-dR"]
+    for arguments, remembered in ((given, True), ([*given, "-sf", "1"], False)):
+        place.write(30001)
+        prepare(given, place.front)
+        place.write()
+        prepare(arguments, place.front)
+        assert has_replicas(place.config.read_text()) == remembered
+
+
 def test_arguments_of_serve_stay(place: Place) -> None:
     """What Serve knows how to hand over is left to it."""
     place.write(30001)
