@@ -178,8 +178,8 @@ def prepare(arguments: list[str], front: Front) -> list[str]:
     """Edits the configuration that HAProxy is to be started with.
 
     A process that listens already, but that whoever starts this one knows nothing of, hands its sockets over. Where
-    none is to be followed Serve starts anew, with a configuration without replicas, and knows better a moment later: the
-    last one that had some is taken, and HAProxy finds out by itself which of them are alive.
+    none is to be followed Serve starts anew, with a configuration without replicas, and knows better a moment later:
+    the last one that had some is taken, and HAProxy finds out by itself which of them are alive.
 
     Args:
         arguments: HAProxy's arguments, as Serve gives them.
