@@ -12,33 +12,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx.utils
-import onnxruntime
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from envs.base import BoolArray, FloatArray
+from policies import limits
 from policies.decoding import env_actions, greedy, log_prob, sample
+from policies.folder import GRAPH, MANIFEST, BundleError, check_size, install, one_line, read
+from policies.golden import check_close, golden_of
+from policies.graph import OUTPUTS, load_parts
 from policies.manifest import FileEntry, Manifest
 from policies.network import NetworkPolicy, Rows
 
-GRAPH = "policy.onnx"
-MANIFEST = "manifest.json"
-TOLERANCE = 1e-5
-"""Golden outputs are reproduced within this, absolutely and relatively."""
-
-
-class BundleError(ValueError):
-    """A bundle cannot be read, trusted or written; the message is one line."""
+__all__ = [
+    "GRAPH",
+    "MANIFEST",
+    "BundleError",
+    "BundlePolicy",
+    "Inference",
+    "check_close",
+    "copy_bundle",
+    "load_bundle",
+    "load_manifest",
+    "save_bundle",
+]
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,6 @@ class _Outputs(NamedTuple):
     state: FloatArray | None
 
 
-class _Part(NamedTuple):
-    """A module's part of the graph; `outputs` names what it gives, and `fields` where that goes in `_Outputs`."""
-
-    session: onnxruntime.InferenceSession
-    outputs: list[str]
-    fields: list[str]
-
-
-_FIELDS = {"action_dist_inputs": "dist_inputs", "values": "values", "next_state": "state"}
-"""Outputs of the graph, in the order they are asked for, and where they go in `_Outputs`."""
-
-
 class BundlePolicy(NetworkPolicy):
     """A loaded bundle. It may be called from several threads at once.
 
@@ -87,6 +78,9 @@ class BundlePolicy(NetworkPolicy):
         manifest: What it is.
         graph: The ONNX graph.
         threads: Threads a call may use.
+
+    Raises:
+        BundleError: If the graph has something in it that may not be, or does not fit the manifest.
     """
 
     def __init__(self, manifest: Manifest, graph: bytes, *, threads: int = 1) -> None:
@@ -94,7 +88,8 @@ class BundlePolicy(NetworkPolicy):
         super().__init__(groups, manifest.parts(), manifest.recurrent)
         self.manifest = manifest
         self.name = manifest.name
-        self._parts = _load_parts(graph, list(self.modules), self.state_sizes, threads)
+        spaces = {module: self.spaces_of(module) for module in self.modules}
+        self._parts = load_parts(graph, spaces, self.state_sizes, threads)
 
     def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
         """Runs each module's part of the graph."""
@@ -146,25 +141,20 @@ class BundlePolicy(NetworkPolicy):
         return "values" in self._parts[module].fields
 
     def verify(self) -> None:
-        """Plays the golden observations.
+        """Plays the golden observations of every module, all together and the first one alone.
 
         Raises:
-            BundleError: If an output is off by more than `TOLERANCE`; names the module, expected and found.
+            BundleError: If a module has none or they have another shape, or an output is off by more than
+                `policies.golden.TOLERANCE`; names the module, expected and found.
         """
-        for module, golden in self.manifest.golden.items():
-            rows = Rows(
-                np.array(golden.observations, np.float32),
-                np.array(golden.action_mask, np.bool_),
-                None if golden.state is None else np.array(golden.state, np.float32),
-            )
-            found = self._run(module, rows)
-            for name, wanted, got in (
-                ("action_dist_inputs", golden.action_dist_inputs, found.dist_inputs),
-                ("values", golden.values, found.values),
-                ("next_state", golden.next_state, found.state),
-            ):
-                if wanted is not None and got is not None:
-                    check_close(f"bundle: golden {module}.{name}", np.array(wanted, np.float32), got)
+        for module in self.modules:
+            rows, wanted = golden_of(self.manifest, module, self.spaces_of(module), has_values=self.has_values(module))
+            first = Rows(rows.observations[:1], rows.masks[:1], None if rows.state is None else rows.state[:1])
+            for given, what in ((rows, ""), (first, " alone")):
+                found = self._run(module, given)
+                for name, output in wanted.items():
+                    expected = output[: len(given.observations)]
+                    check_close(f"bundle: golden {module}.{name}{what}", expected, getattr(found, OUTPUTS[name]))
 
     def _run(self, module: str, rows: Rows) -> _Outputs:
         """What the module's part of the graph makes of rows."""
@@ -211,14 +201,17 @@ def save_bundle(path: str | Path, graph: bytes, manifest: Manifest) -> Manifest:
         The manifest as written.
 
     Raises:
-        BundleError: If the folder cannot be written, or holds something that is not a bundle. Nothing half-written
-            is left behind, and an older bundle stays as it was.
+        BundleError: If it is larger than a bundle may be, or the folder cannot be written, or holds something that is
+            not a bundle. Nothing half-written is left behind, and an older bundle stays as it was.
     """
     entry = FileEntry(sha256=hashlib.sha256(graph).hexdigest(), size=len(graph))
     manifest = manifest.model_copy(update={"files": {GRAPH: entry}})
     manifest = manifest.model_copy(update={"sha256": manifest.digest()})
-    text = json.dumps(manifest.model_dump(mode="json"), allow_nan=False)
-    _install(Path(path), {GRAPH: graph, MANIFEST: text.encode()})
+    contents = {GRAPH: graph, MANIFEST: json.dumps(manifest.model_dump(mode="json"), allow_nan=False).encode()}
+    for name, content in contents.items():
+        check_size(Path(path) / name, len(content))
+    _check_values(Path(path) / MANIFEST, contents[MANIFEST])
+    install(Path(path), contents)
     return manifest
 
 
@@ -232,30 +225,30 @@ def copy_bundle(source: str | Path, target: str | Path) -> Path:
         BundleError: If the bundle is not sound, or cannot be written.
     """
     _, contents = _contents(Path(source))
-    return _install(Path(target), contents)
+    return install(Path(target), contents)
 
 
 def load_bundle(path: str | Path, *, verify: bool = False, threads: int = 1) -> BundlePolicy:
-    """Loads a bundle and checks that it is what was written.
+    """Loads a bundle and checks that it is what was written, within `policies.limits`.
 
     Args:
         path: The bundle's folder.
-        verify: Also play the golden observations.
+        verify: Also play the golden observations, of which there must be some for every module.
         threads: Threads a call may use.
 
     Raises:
-        BundleError: If a file is missing, malformed, or not the one the manifest names.
+        BundleError: If a file is missing, malformed, too large, or not the one the manifest names.
     """
     path = Path(path)
     manifest, contents = _contents(path)
     try:
         policy = BundlePolicy(manifest, contents[GRAPH], threads=threads)
-    except BundleError:
+        if verify:
+            policy.verify()
+    except (BundleError, MemoryError):
         raise
     except Exception as error:  # onnxruntime raises several types of its own
-        raise BundleError(f"bundle: {path / GRAPH} is not a graph that runs ({_one_line(error)})") from error
-    if verify:
-        policy.verify()
+        raise BundleError(f"bundle: {path / GRAPH} is not a graph that runs ({one_line(error)})") from error
     return policy
 
 
@@ -263,127 +256,53 @@ def load_manifest(path: str | Path) -> Manifest:
     """Reads a bundle's manifest and checks its own hash.
 
     Raises:
-        BundleError: If it is missing, malformed, of an unknown format, or changed.
+        BundleError: If it is missing, malformed, too large, of an unknown format, or changed.
     """
-    file = Path(path) / MANIFEST
+    return _parsed(Path(path) / MANIFEST, read(Path(path), MANIFEST))
+
+
+def _parsed(file: Path, content: bytes) -> Manifest:
+    """What a manifest's bytes say."""
+    _check_values(file, content)
     try:
-        manifest = Manifest.model_validate_json(_read(file))
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"]) or "JSON"
-        raise BundleError(f"bundle: {file} is malformed at {where} ({_one_line(first['msg'])})") from error
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(key)[:60] for key in first["loc"]) or "JSON"
+        raise BundleError(
+            f"bundle: {file} is malformed at {where} (got {_shown(first['input'])}: {one_line(first['msg'])})"
+        ) from error
     if manifest.sha256 != (found := manifest.digest()):
-        raise BundleError(f"bundle: {file} has sha256 {found}, expected {manifest.sha256}")
-    if unsafe := [name for name in manifest.files if Path(name).name != name]:
-        raise BundleError(f"bundle: {file} names the file {unsafe[0]!r}, allowed are names without folders")
+        raise BundleError(f"bundle: {file} has sha256 {found}, expected {manifest.sha256[:64]}")
+    if others := [name for name in manifest.files if name != GRAPH]:
+        raise BundleError(
+            f"bundle: {file} names the file {others[0][:60]!r}, allowed are names without folders: {GRAPH} alone"
+        )
+    if GRAPH not in manifest.files:
+        raise BundleError(f"bundle: {file} names no {GRAPH}")
     return manifest
 
 
-def check_close(what: str, wanted: FloatArray, found: FloatArray) -> None:
-    """Raises BundleError, naming the value that is furthest off, unless all are within `TOLERANCE`."""
-    if wanted.shape != found.shape:
-        raise BundleError(f"{what}: found shape {found.shape}, expected {wanted.shape}")
-    off = np.abs(found - wanted) - TOLERANCE * np.abs(wanted)
-    if wanted.size and not off.max() <= TOLERANCE:  # written so that NaN, which compares false, fails
-        worst = np.unravel_index(int(np.argmax(np.nan_to_num(off, nan=np.inf))), off.shape)
-        place = [int(index) for index in worst]
-        raise BundleError(f"{what}{place}: found {found[worst]:.8g}, expected {wanted[worst]:.8g}")
-
-
-def _load_parts(graph: bytes, modules: list[str], state_sizes: Mapping[str, int], threads: int) -> dict[str, _Part]:
-    """One session a module: asked about one of a hundred, the runtime would go through the whole graph.
-
-    Raises:
-        BundleError: If the graph lacks a module's policy or its recurrent state.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # errors come back as exceptions; ours are one line
-    model = onnx.load_model_from_string(graph)
-    names = {output.name for output in model.graph.output}
-    extractor = onnx.utils.Extractor(model)
-    parts = {}
-    for module in modules:
-        needed = ["action_dist_inputs"] + ["next_state"] * (module in state_sizes)
-        if missing := [name for name in needed if f"{module}.{name}" not in names]:
-            raise BundleError(f"bundle: {GRAPH} lacks the output '{module}.{missing[0]}', which {MANIFEST} needs")
-        found = [name for name in _FIELDS if f"{module}.{name}" in names]
-        outputs = [f"{module}.{name}" for name in found]
-        part = graph
-        if len(modules) > 1:
-            inputs = ["observations", "action_mask"] + ["state"] * (module in state_sizes)
-            part = extractor.extract_model([f"{module}.{name}" for name in inputs], outputs).SerializeToString()
-        session = onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
-        parts[module] = _Part(session, outputs, [_FIELDS[name] for name in found])
-    return parts
+def _check_values(file: Path, content: bytes) -> None:
+    """Raises BundleError if a manifest has too many values: they take many times the bytes once they are read."""
+    if (values := content.count(b",")) > limits.MANIFEST_VALUES:
+        raise BundleError(f"bundle: {file} has {values} values, allowed are at most {limits.MANIFEST_VALUES}")
 
 
 def _contents(path: Path) -> tuple[Manifest, dict[str, bytes]]:
     """A bundle's manifest and all its files, by name, if they are what was written."""
-    manifest = load_manifest(path)
-    contents = {MANIFEST: _read(path / MANIFEST)}
-    for name, entry in manifest.files.items():
-        contents[name] = _read(path / name)
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if found != entry.sha256:
-            raise BundleError(f"bundle: {path / name} has sha256 {found}, expected {entry.sha256}")
-    if GRAPH not in contents:
-        raise BundleError(f"bundle: {path / MANIFEST} names no {GRAPH}")
+    contents = {MANIFEST: read(path, MANIFEST)}
+    manifest = _parsed(path / MANIFEST, contents[MANIFEST])
+    contents[GRAPH] = read(path, GRAPH)
+    found, expected = hashlib.sha256(contents[GRAPH]).hexdigest(), manifest.files[GRAPH].sha256
+    if found != expected:
+        raise BundleError(f"bundle: {path / GRAPH} has sha256 {found}, expected {expected}")
     return manifest, contents
 
 
-def _install(path: Path, contents: Mapping[str, bytes]) -> Path:
-    """Writes files aside and moves their folder into place, where an older bundle may be."""
-    path = path.absolute()
-    aside: Path | None = None
-    try:
-        if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
-            raise BundleError(f"bundle: {path} exists and is not a bundle, allowed is a new path or an older bundle")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        aside.chmod(0o755)  # mkdtemp's folders are private; a bundle is read by others
-        for name, content in contents.items():
-            _write(aside / name, content)
-        _move(aside, path)
-    except OSError as error:
-        raise BundleError(f"bundle: cannot write {path} ({error.strerror or error})") from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-    return path
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"bundle: cannot read {file} ({error.strerror or error})") from error
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Writes a file through to the disk, so that a full one is noticed before the bundle is moved into place."""
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _move(source: Path, target: Path) -> None:
-    """Puts a folder in the place of another, which comes back if that fails."""
-    if not target.exists():
-        source.replace(target)
-        return
-    former = source.with_name(source.name + ".former")
-    target.replace(former)
-    try:
-        source.replace(target)
-    except OSError:
-        former.replace(target)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
+def _shown(given: object) -> str:
+    """What a manifest has in the place of something else."""
+    if isinstance(given, (list, tuple, dict, str)) and len(given) > 10:
+        return f"{len(given)} {'characters' if isinstance(given, str) else 'entries'}"
+    text = one_line(repr(given))
+    return text if len(text) <= 80 else f"{text[:80]}…"

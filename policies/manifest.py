@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from envs.base import AgentGroup
 from envs.layout import ObservationLayout
+from policies import limits
 from policies.network import Part
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=limits.NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A name of anything, without control characters: it is shown, logged, and labels figures."""
+Word = Annotated[str, Field(max_length=limits.NAME)]
 
 
 class _Entry(BaseModel):
@@ -24,10 +29,18 @@ class _Entry(BaseModel):
 class LayoutEntry(_Entry):
     """An `ObservationLayout`."""
 
-    own: tuple[str, ...]
-    entity_features: tuple[str, ...]
-    entities: tuple[str, ...]
-    actions_per_entity: int = Field(ge=0)
+    own: tuple[Name, ...] = Field(max_length=limits.FEATURES)
+    entity_features: tuple[Name, ...] = Field(max_length=limits.FEATURES)
+    entities: tuple[Name, ...] = Field(max_length=limits.ENTITIES)
+    actions_per_entity: int = Field(ge=0, le=limits.ACTIONS)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        layout = self.layout()
+        _at_most("width of an observation", layout.size, limits.WIDTH)
+        if twice := _first_twice(layout.names):
+            raise ValueError(f"got the feature {twice!r} twice, allowed is once")
+        return self
 
     def layout(self) -> ObservationLayout:
         """The layout."""
@@ -38,8 +51,17 @@ class SpaceEntry(_Entry):
     """An action space: `continuous`, with `size` dimensions in [-1, 1], or `discrete`, with `choices` a branch."""
 
     kind: Literal["continuous", "discrete"]
-    size: int = Field(ge=1, description="Action dimensions or branches `K`.")
-    choices: tuple[int, ...] = ()
+    size: int = Field(ge=1, le=limits.ACTIONS, description="Action dimensions or branches `K`.")
+    choices: tuple[Annotated[int, Field(ge=1, le=limits.CHOICES)], ...] = Field((), max_length=limits.ACTIONS)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        branches = self.size if self.kind == "discrete" else 0
+        if len(self.choices) != branches:
+            raise ValueError(f"got choices of {len(self.choices)} branches, allowed are {branches}")
+        _at_most("choices of all branches", sum(self.choices), limits.WIDTH)
+        _at_most("branches times the largest one's choices", branches * max(self.choices, default=0), limits.TABLE)
+        return self
 
     def space(self) -> Box | MultiDiscrete:
         """The space."""
@@ -51,10 +73,21 @@ class SpaceEntry(_Entry):
 class GroupEntry(_Entry):
     """A group of agents and the module that each plays with."""
 
-    agent_ids: tuple[str, ...] = Field(min_length=1)
-    modules: tuple[str, ...] = Field(min_length=1, description="Module ids, in the order of `agent_ids`.")
+    agent_ids: tuple[Name, ...] = Field(min_length=1, max_length=limits.AGENTS)
+    modules: tuple[Name, ...] = Field(
+        min_length=1, max_length=limits.AGENTS, description="Module ids, in the order of `agent_ids`."
+    )
     layout: LayoutEntry
     action_space: SpaceEntry
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if len(self.modules) != len(self.agent_ids):
+            raise ValueError(f"got modules of {len(self.modules)} agents, allowed are {len(self.agent_ids)}")
+        actions = len(self.layout.entities) * self.layout.actions_per_entity
+        if actions and actions != self.action_space.size:
+            raise ValueError(f"got {self.action_space.size} actions, allowed by the layout are {actions}")
+        return self
 
     @classmethod
     def of(cls, group: AgentGroup, modules: tuple[str, ...]) -> GroupEntry:
@@ -88,7 +121,7 @@ def _nothing(value: object) -> bool:
 class GoldenEntry(_Entry):
     """Rows of one module, and what it must make of them."""
 
-    observations: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    observations: tuple[tuple[float, ...], ...] = Field(min_length=1, max_length=limits.GOLDEN_ROWS)
     action_mask: tuple[tuple[bool, ...], ...]
     action_dist_inputs: tuple[tuple[float, ...], ...]
     values: tuple[float, ...] | None = None
@@ -107,22 +140,43 @@ class Manifest(_Entry):
     """What a bundle is."""
 
     format_version: Literal[1] = 1
-    name: str = Field(min_length=1, description="Name of the policy in tables and responses.")
-    created: str = Field(description="When it was exported, ISO 8601.")
-    domain: str = Field(description="The domain it plays, as `envs.registry.get_domain` takes it.")
+    name: Name = Field(description="Name of the policy in tables and responses.")
+    created: Word = Field(description="When it was exported, ISO 8601.")
+    domain: Word = Field(description="The domain it plays, as `envs.registry.get_domain` takes it.")
     env_config: dict[str, Any] = Field(description="The domain's config it was trained in.")
     task: dict[str, Any] | None = Field(None, description="The task it was last trained on.")
-    groups: dict[str, GroupEntry] = Field(min_length=1)
-    recurrent: dict[str, Annotated[int, Field(ge=1)]] = Field(
+    groups: dict[Name, GroupEntry] = Field(min_length=1, max_length=limits.GROUPS)
+    recurrent: dict[Name, Annotated[int, Field(ge=1, le=limits.WIDTH)]] = Field(
         default_factory=dict,
+        max_length=limits.MODULES,
         description="Width H of the recurrent state by module; modules without one are absent.",
         exclude_if=_nothing,
     )
-    golden: dict[str, GoldenEntry] = Field(description="By module.")
-    metrics: dict[str, Finite] = Field(default_factory=dict, description="Figures of its training and evaluation.")
-    versions: dict[str, str] = Field(default_factory=dict, description="Versions of the libraries that wrote it.")
+    golden: dict[Name, GoldenEntry] = Field(max_length=limits.MODULES, description="By module.")
+    metrics: dict[Name, Finite] = Field(
+        default_factory=dict, max_length=limits.ENTRIES, description="Figures of its training and evaluation."
+    )
+    versions: dict[Name, Word] = Field(
+        default_factory=dict, max_length=limits.ENTRIES, description="Versions of the libraries that wrote it."
+    )
     files: dict[str, FileEntry] = Field(default_factory=dict, description="By name; filled in when saved.")
     sha256: str = Field("", description="Hash of this manifest without this field; filled in when saved.")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        agents = [agent for group in self.groups.values() for agent in group.agent_ids]
+        if twice := _first_twice(agents):
+            raise ValueError(f"got the agent {twice!r} twice, allowed is once")
+        spaces: dict[str, tuple[LayoutEntry, SpaceEntry]] = {}
+        for name, group in self.groups.items():
+            for module in set(group.modules):
+                own = (group.layout, group.action_space)
+                if spaces.setdefault(module, own) != own:
+                    raise ValueError(f"got other spaces for {module!r} in group {name!r}, allowed are the same")
+        _at_most("modules", len(spaces), limits.MODULES)
+        if unknown := [module for module in self.recurrent if module not in spaces]:
+            raise ValueError(f"recurrent: got the module {unknown[0]!r}, allowed are {', '.join(spaces)}")
+        return self
 
     def digest(self) -> str:
         """SHA-256 of the manifest's canonical JSON, without `sha256` itself."""
@@ -138,3 +192,19 @@ class Manifest(_Entry):
                 whole = len(agents) == len(group.agent_ids)
                 parts.setdefault(module, []).append(Part(name, None if whole else agents))
         return parts
+
+
+def _at_most(what: str, given: int, allowed: int) -> None:
+    """Raises ValueError if there is more of something than may be."""
+    if given > allowed:
+        raise ValueError(f"{what}: got {given}, allowed are at most {allowed}")
+
+
+def _first_twice(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

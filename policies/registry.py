@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policies.bundle import BundleError, copy_bundle, load_bundle, load_manifest
+from policies.download import bundle_folder
+from policies.folder import BundleError, install
+from policies.trial import tried
 
 CHAMPION = "champion"
 ARTIFACTS = "bundle"
@@ -123,7 +124,7 @@ class ModelRegistry:
         """Registers a bundle as a new version, and makes it the champion if it beats the one it finds.
 
         Args:
-            bundle: The bundle's folder; it is loaded and its golden observations are played before anything is sent.
+            bundle: The bundle's folder; it is tried (`policies.trial`) before it is sent, and what is sent was tried.
             name: Name of the model.
             score: What it scored.
             run_id: The run that made it; a run of its own if None.
@@ -133,14 +134,14 @@ class ModelRegistry:
             policies.bundle.BundleError: If the bundle is not sound.
             RegistryError: If the registry does not answer.
         """
-        manifest = load_bundle(bundle, verify=True).manifest
-        with _one_line("register"):
+        sound = tried(bundle)
+        with _one_line("register"), tempfile.TemporaryDirectory() as aside:
             model = self._model(name) or self._client.create_registered_model(name)
             if run_id is None:
                 run_id = self._client.create_run(self._experiment(), run_name=f"{name} bundle").info.run_id
                 self._client.set_terminated(run_id)
-            folder = f"{ARTIFACTS}/{manifest.sha256[:16]}"
-            self._client.log_artifacts(run_id, str(bundle), folder)
+            folder = f"{ARTIFACTS}/{sound.sha256[:16]}"
+            self._client.log_artifacts(run_id, str(install(Path(aside) / "bundle", sound.files)), folder)
             created = self._client.create_model_version(
                 name,
                 f"{self._client.get_run(run_id).info.artifact_uri}/{folder}",
@@ -151,8 +152,8 @@ class ModelRegistry:
                     _LOW: repr(score.low),
                     _HIGH: repr(score.high),
                     _EVALUATION: score.evaluation,
-                    "domain": manifest.domain,
-                    "sha256": manifest.sha256,
+                    "domain": sound.domain,
+                    "sha256": sound.sha256,
                 },
             )
             version = int(created.version)
@@ -286,7 +287,7 @@ class ModelRegistry:
         return self.version(name, CHAMPION)
 
     def fetch(self, name: str, which: int | str, destination: str | Path) -> Path:
-        """Downloads a bundle and checks its hashes.
+        """Downloads a bundle and tries it (`policies.trial`).
 
         Args:
             name: Name of the model.
@@ -294,22 +295,21 @@ class ModelRegistry:
             destination: The folder to make; an older bundle there is replaced.
 
         Returns:
-            The folder.
+            The folder, with the files that were tried.
 
         Raises:
             RegistryError: If there is no such version, or it cannot be downloaded.
-            policies.bundle.BundleError: If what comes is not what was registered, or cannot be written.
+            policies.bundle.BundleError: If what comes is not sound or not what was registered, or cannot be written.
         """
-        from mlflow.artifacts import download_artifacts
-
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # two files need none
-        with tempfile.TemporaryDirectory() as folder, _one_line("fetch"):
+        with tempfile.TemporaryDirectory() as aside, _one_line("fetch"):
             found = self._found(name, which)
-            came = Path(download_artifacts(artifact_uri=found.source, dst_path=folder, tracking_uri=self.tracking_uri))
-            digest, expected = load_manifest(came).sha256, found.tags.get("sha256")
-            if digest != expected:
-                raise BundleError(f"bundle: {name!r} version {found.version} has sha256 {digest}, expected {expected}")
-            return copy_bundle(came, destination)
+            came = tried(bundle_folder(str(found.source), Path(aside), self.tracking_uri))
+            expected = found.tags.get("sha256")
+            if came.sha256 != expected:
+                raise BundleError(
+                    f"bundle: {name!r} version {found.version} has sha256 {came.sha256}, expected {expected}"
+                )
+            return install(Path(destination), came.files)
 
     # -- what MLflow keeps -----------------------------------------------------------------------------------------
 

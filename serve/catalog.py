@@ -2,12 +2,14 @@
 
 The registry is the one source of truth: which version an alias means, canary and shadow are read from it, so that
 everything is as it was after a restart. What cannot be had (the registry does not answer, a bundle is not sound) leaves
-what is served as it is. Blocking; meant for one thread at a time.
+what is served as it is, and is that model's trouble alone: bundles are tried in a process with limits, and the others
+do not wait for many of them. Blocking; meant for one thread at a time.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from collections import OrderedDict
@@ -16,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policies.bundle import BundleError, load_bundle, load_manifest
+from policies.bundle import load_bundle
+from policies.folder import LARGEST, one_line
+from policies.trial import Tried, tried
 from serve.models import Canary
 from serve.references import CatalogError, ModelState, Reference
 from serve.settings import ServeSettings
@@ -27,10 +31,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRY_AGAIN = 60.0
-"""When a version that was refused is tried again: its download may have been at fault [s]."""
+"""When a version that was refused is tried again, for its download may have been at fault; then after twice that [s]."""
+LONGEST_WAIT = 3600.0
+"""However often it was refused, it is tried again after this [s]."""
+PATIENCE = 5.0
+"""After so long with one model the others have their turn; what it lacks still is taken up at the next look [s]."""
 
 Files = Mapping[str, bytes]
 """A bundle's files by name."""
+
+
+@dataclass
+class _Refusal:
+    """When to try a version again, and how long that was put off [s]."""
+
+    again: float
+    wait: float
 
 
 @dataclass
@@ -42,7 +58,8 @@ class _Model:
     loaded: dict[str, str] = field(default_factory=dict)  # hash by number
     wanted: dict[str, float] = field(default_factory=dict)  # when each was last referred to, but for pins
     pinned: OrderedDict[str, None] = field(default_factory=OrderedDict)  # the least recently asked first
-    refused: dict[str, float] = field(default_factory=dict)  # when to try again
+    refused: dict[str, _Refusal] = field(default_factory=dict)  # by number, or by what a folder looked like
+    seen: tuple[str, str] = ("", "")  # what the folder looked like at the last look, and the number of what was there
 
 
 class Catalog:
@@ -56,7 +73,7 @@ class Catalog:
     Raises:
         CatalogError: If a reference is none, or two bundles have one name.
         policies.registry.RegistryError: If the registry cannot be opened.
-        policies.bundle.BundleError: If the manifest of a folder cannot be read.
+        policies.bundle.BundleError: If a folder without a name is not a sound bundle.
 
     Attributes:
         states: What is to be served, by model.
@@ -73,13 +90,14 @@ class Catalog:
         self._settings = settings
         self._on_reload = on_reload
         self._clock = clock
+        self._patience = math.inf
         self._trouble: dict[str, str] = {}
         self._models: dict[str, _Model] = {}
         self.states: dict[str, ModelState] = {}
         self.bundles: dict[str, Files] = {}
         for text in settings.models:
             reference = Reference.parse(text)
-            name = reference.name or load_manifest(reference.folder or "").name
+            name = reference.name or tried(reference.folder or "").name
             model = self._models.setdefault(name, _Model([]))
             model.references.append(reference)
             if len(model.references) > 1 and any(each.folder for each in model.references):
@@ -106,6 +124,7 @@ class Catalog:
             CatalogError: If a model has no version that can be served.
         """
         self.refresh()
+        self._patience = PATIENCE
         for name in self._models:
             if name not in self.states:
                 raise CatalogError(self._trouble.get(name, f"model {name!r}: cannot be served"))
@@ -131,7 +150,7 @@ class Catalog:
         # What does not exist is not refused: it may be registered, and promoted, in a moment.
         if which not in model.loaded and not self._exists(name, which):
             return False
-        if not self._have(name, model, which, None):
+        if not self._have(name, model, which):
             return False
         model.pinned[which] = None
         model.pinned.move_to_end(which)
@@ -144,8 +163,6 @@ class Catalog:
 
     def _look(self, name: str) -> bool:
         """Brings a model up to date; whether its state has changed."""
-        from policies.registry import RegistryError
-
         model = self._models[name]
         try:
             if (folder := model.references[0].folder) is not None:
@@ -153,8 +170,8 @@ class Catalog:
             else:
                 assert self._registry is not None
                 state = self._from_registry(name, model, self._registry.serving(name))
-        except (BundleError, RegistryError, CatalogError) as error:
-            self._tell(name, str(error))
+        except Exception as error:  # whatever it is, the other models are followed
+            self._tell(name, one_line(error))
             return False
         if state == self.states.get(name):
             return False
@@ -164,13 +181,17 @@ class Catalog:
         return True
 
     def _from_folder(self, name: str, model: _Model, folder: Path) -> ModelState:
-        manifest = load_manifest(folder)
-        number = manifest.sha256[:12]
-        if not self._have(name, model, number, lambda: folder) and not model.current:
-            raise CatalogError(self._trouble[f"{name} {number}"])
-        if number in model.loaded:
-            self._make_current(name, model, number)
-        self._keep(name, model, {model.current})
+        looks = _looks(folder)
+        if model.seen[0] != looks:  # else nobody has written there since
+            bundle = self._take(name, model, looks, "", lambda: tried(folder))
+            if bundle is None and not model.current:
+                raise CatalogError(self._trouble[f"{name} {looks}"])
+            if bundle is not None:
+                number = bundle.sha256[:12]
+                self._load(name, model, number, bundle)
+                self._make_current(name, model, number)
+                model.seen = (looks, number)
+        self._keep(name, model, {model.current, looks})
         self._calm(name)
         return ModelState(name, "", model.current, dict(model.loaded))
 
@@ -188,8 +209,10 @@ class Catalog:
             *aliases.values(),
             *(each.which for each in model.references if each.which.isdecimal()),
         }
+        end = self._clock() + self._patience
         for number in sorted(wanted | set(model.pinned), key=lambda number: (number != current, number)):
-            self._have(name, model, number, None)
+            if self._clock() <= end:
+                self._have(name, model, number)
         if current in model.loaded:
             self._make_current(name, model, current)
         elif not model.current:
@@ -219,36 +242,55 @@ class Catalog:
             return False
         return True
 
-    def _have(self, name: str, model: _Model, number: str, folder: Callable[[], Path] | None) -> bool:
-        """Whether a version is loaded, which it is after this unless it is refused."""
-        from policies.registry import RegistryError
-
+    def _have(self, name: str, model: _Model, number: str) -> bool:
+        """Whether a version of the registry is loaded, which it is after this unless it is refused."""
         if number in model.loaded:
             return True
-        now = self._clock()
-        if model.refused.get(number, 0.0) > now:
-            return False
-        key = f"{name} {number}"
-        try:
+
+        def fetched() -> Tried:
+            assert self._registry is not None
             with tempfile.TemporaryDirectory(prefix="entrepot-bundle-") as aside:
-                if folder is not None:
-                    path = folder()
-                else:
-                    assert self._registry is not None
-                    path = self._registry.fetch(name, int(number), Path(aside) / "bundle")
-                digest, files = verified(path)
-        except (BundleError, RegistryError, OSError) as error:
-            model.refused[number] = now + TRY_AGAIN
-            self._tell(key, f"{name!r} version {number} is refused: {error}")
+                return tried(self._registry.fetch(name, int(number), Path(aside) / "bundle"))
+
+        bundle = self._take(name, model, number, number, fetched)
+        if bundle is not None:
+            self._load(name, model, number, bundle)
+        return bundle is not None
+
+    def _take(self, name: str, model: _Model, key: str, number: str, get: Callable[[], Tried]) -> Tried | None:
+        """A bundle, unless it is refused or has been lately.
+
+        Args:
+            name: Name of the model.
+            model: What is known of it.
+            key: What its refusal is remembered by.
+            number: Number of the version; "" for what is in a folder, whose number is not known before.
+            get: Gets the bundle, tried.
+        """
+        now = self._clock()
+        refusal = model.refused.get(key)
+        if refusal is not None and refusal.again > now:
+            return None
+        try:
+            bundle = get()
+        except Exception as error:  # nothing that is in a bundle may keep others from being served
+            wait = TRY_AGAIN if refusal is None else min(2 * refusal.wait, LONGEST_WAIT)
+            model.refused[key] = _Refusal(self._clock() + wait, wait)
+            what = f"version {number}" if number else "in its folder"
+            self._tell(f"{name} {key}", f"{name!r} {what} is refused: {one_line(error)}")
             self._on_reload(name, number, False)
-            return False
-        model.refused.pop(number, None)
-        self._calm(key)
-        model.loaded[number] = digest
-        self.bundles[digest] = files
-        self._on_reload(name, number, True)
-        log.info("%r version %s is loaded and verified", name, number)
-        return True
+            return None
+        model.refused.pop(key, None)
+        self._calm(f"{name} {key}")
+        return bundle
+
+    def _load(self, name: str, model: _Model, number: str, bundle: Tried) -> None:
+        """Has a sound bundle as a version."""
+        if number not in model.loaded:
+            self._on_reload(name, number, True)
+            log.info("%r version %s is loaded and verified", name, number)
+        model.loaded[number] = bundle.sha256
+        self.bundles[bundle.sha256] = bundle.files
 
     def _make_current(self, name: str, model: _Model, number: str) -> None:
         if number != model.current:
@@ -269,7 +311,8 @@ class Catalog:
                 if last is None or now - last > self._settings.keep_seconds:
                     del model.loaded[number]
                     model.wanted.pop(number, None)
-        for number in [number for number, again in model.refused.items() if number not in wanted and again <= now]:
+        forgotten = [key for key, refusal in model.refused.items() if key not in wanted and refusal.again <= now]
+        for number in forgotten:
             del model.refused[number]
             self._trouble.pop(f"{name} {number}", None)
 
@@ -284,19 +327,16 @@ class Catalog:
             log.info("%s is well again", key)
 
 
-def verified(path: Path) -> tuple[str, dict[str, bytes]]:
-    """Reads a bundle once it has been checked: hashes, a graph that runs, golden observations that are reproduced.
-
-    Returns:
-        The manifest's hash, and the files by name.
-
-    Raises:
-        BundleError: If the bundle is not sound.
-        OSError: If it cannot be read.
-    """
-    manifest = load_bundle(path, verify=True).manifest
-    names: list[str] = ["manifest.json", *manifest.files]
-    return manifest.sha256, {name: (path / name).read_bytes() for name in names}
+def _looks(folder: Path) -> str:
+    """What can be seen of a bundle's files from outside; it changes as soon as one is written."""
+    found = []
+    for name in LARGEST:
+        try:
+            status = (folder / name).stat()
+            found.append(f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}")
+        except OSError as error:
+            found.append(str(error.errno))
+    return " ".join(found)
 
 
 def unpacked(files: Files, **options: Any) -> Any:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from policies.bundle import BundleError, BundlePolicy
+from policies.bundle import BundlePolicy
+from policies.folder import one_line
 from serve.catalog import Files, unpacked
 from serve.models import Models, ServedModel, ServedVersion
 from serve.references import ModelState
@@ -69,10 +70,10 @@ class Loader:
         try:
             files = await self._fetch(digest)
             self._policies[digest] = await asyncio.to_thread(unpacked, files)
-        except (BundleError, OSError) as error:
+        except Exception as error:  # whatever it is, the other bundles are loaded
             if digest not in self.missing:  # said once, not at every try
-                log.error("bundle %s cannot be loaded here: %s", digest[:12], error)
-            self.missing[digest] = str(error)
+                log.error("bundle %s cannot be loaded here: %s", digest[:12], one_line(error))
+            self.missing[digest] = one_line(error)
         else:
             if self.missing.pop(digest, None) is not None:
                 log.info("bundle %s is loaded after all", digest[:12])
