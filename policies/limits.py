@@ -44,10 +44,12 @@ OUTPUT_BYTES = 4096 * MIB
 
 TRIED_ROWS = 16_384
 TRIED_VALUES = 4 * MIB
-"""A bundle is tried with as many rows of a module: no more than either allows, the rows' widest array counted."""
+"""A module is tried with so many rows: no more than either allows, the rows' widest array counted [values]."""
+TRIED_MODULES = 16
+"""Where there are more modules than this they share the rows of so many, that a hundred do not take minutes."""
 TRIAL_BYTES = 2048 * MIB
 TRIAL_BYTES_PER_BYTE = 8
 """Memory that a bundle may take while it is tried, and what is added for each byte of its files [bytes]."""
 TRIAL_CPU_SECONDS = 20
-TRIAL_SECONDS = 60.0
+TRIAL_SECONDS = 120.0
 """Time that a bundle may take while it is tried, of a processor, and on the clock [s]."""

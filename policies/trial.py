@@ -119,13 +119,14 @@ def _main(path: str, memory: str, seconds: str) -> None:
     spent = int(used.ru_utime + used.ru_stime) + 1
     for kind, most in (
         (resource.RLIMIT_AS, int(memory)),
-        (resource.RLIMIT_CPU, spent + int(seconds)),
+        (resource.RLIMIT_CPU, spent + int(seconds) + 1),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
+        softer = most - 1 if kind == resource.RLIMIT_CPU else most  # its signal says why; the hard one only kills
+        resource.setrlimit(kind, (softer, most))
     try:
         policy = load_bundle(path, verify=True)
         _strain(policy)
@@ -147,11 +148,12 @@ def _strain(policy: BundlePolicy) -> None:
     Raises:
         BundleError: If what it gives has not as many rows.
     """
+    share = min(1.0, limits.TRIED_MODULES / len(policy.modules))
     for module in policy.modules:
         group, size = policy.spaces_of(module), policy.state_sizes.get(module, 0)
         golden, _ = golden_of(policy.manifest, module, group, has_values=policy.has_values(module))
         widest = max(group.layout.size, group.mask_size, inputs_size(group.action_space), size)
-        rows = max(1, min(limits.TRIED_ROWS, limits.TRIED_VALUES // widest))
+        rows = max(1, int(share * min(limits.TRIED_ROWS, limits.TRIED_VALUES // widest)))
         each = np.arange(rows) % len(golden.observations)
         state = None if golden.state is None else golden.state[each]
         found = policy.infer(module, golden.observations[each], golden.masks[each], state=state)

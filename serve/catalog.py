@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRY_AGAIN = 60.0
-"""When a version that was refused is tried again, for its download may have been at fault; then after twice that [s]."""
+"""When a version that was refused is tried again, as its download may have been at fault; then after twice that [s]."""
 LONGEST_WAIT = 3600.0
 """However often it was refused, it is tried again after this [s]."""
 PATIENCE = 5.0

@@ -14,6 +14,7 @@ from algorithms.networks.module import module_spec
 from envs.registry import get_domain
 from policies.bundle import GRAPH, BundleError, load_bundle
 from policies.registry import ModelRegistry, RegistryError, Score, Serving, beats
+from tests.policies.forging import signed
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,22 @@ def test_spoiled_bundle_is_not_registered(registry: ModelRegistry, bundles: list
         registry.register(tmp_path, "spoiled", score(0.1))
     with pytest.raises(RegistryError, match="model: got 'spoiled', allowed are "):
         registry.versions("spoiled")
+
+
+def test_bundle_without_proof_is_not_registered(registry: ModelRegistry, plain: Path) -> None:
+    """A bundle without golden observations for every module is refused before anything is sent."""
+    with pytest.raises(BundleError, match="no golden observations for the module 'm'"):
+        registry.register(signed(plain, lambda found: found["golden"].clear()), "unproven", score(0.1))
+    with pytest.raises(RegistryError, match="model: got 'unproven'"):
+        registry.versions("unproven")
+
+
+def test_only_what_was_tried_is_sent(registry: ModelRegistry, plain: Path) -> None:
+    """Other things that lie in the folder do not come along."""
+    (plain / "secret").write_text("…")
+    registry.register(plain, "alone", score(0.1))
+    stored = Path(str(registry._client.get_model_version("alone", "1").source).removeprefix("file://"))
+    assert sorted(file.name for file in stored.iterdir()) == ["manifest.json", "policy.onnx"]
 
 
 def test_unknown_names_are_answered_with_what_there_is(

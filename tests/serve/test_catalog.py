@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from serve.loader import Loader
 from serve.models import Canary, Models
 from serve.references import CatalogError, Reference
 from serve.settings import ServeSettings
+from tests.policies.forging import endless, regraphed, signed
 
 
 class Clock:
@@ -157,6 +159,109 @@ def test_unsound_canary_is_not_one(registry: Registry) -> None:
     registry.now = Serving({"champion": 1}, canary=3, percent=50.0, shadow=3)
     state = catalog_of("m@champion").states["m"]
     assert (state.canary, state.shadow) == (None, None)
+
+
+def _nameless(bundle: Path) -> None:
+    signed(bundle, lambda found: found["files"].update({"a\0b": found["files"]["policy.onnx"]}))
+
+
+def _endless(bundle: Path) -> None:
+    regraphed(bundle, lambda model: endless(model, "shared.observations"))
+
+
+def _wide(bundle: Path) -> None:
+    signed(bundle, lambda found: found["groups"]["traders"]["layout"].update(own=[f"f{n}" for n in range(5000)]))
+
+
+def _unproven(bundle: Path) -> None:
+    signed(bundle, lambda found: found["golden"].clear())
+
+
+def _nobodys(bundle: Path) -> None:
+    (bundle / "policy.onnx").unlink()
+    os.mkfifo(bundle / "policy.onnx")
+
+
+@pytest.mark.parametrize("change", [_nameless, _endless, _wide, _unproven, _nobodys])
+def test_one_models_error_is_not_anothers(
+    registry: Registry,
+    make_bundle: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[Path], None],
+) -> None:
+    """Whatever is in a bundle, its champion stays, what is wrong is said, and the models after it are followed."""
+    folder = make_bundle(tmp_path / "other")
+    catalog = catalog_of("m@champion", f"other={folder}")
+    before = catalog.states["other"].current
+    change(registry.bundles[2])
+    registry.fetch = lambda name, which, destination: registry.bundles[which]  # type: ignore[method-assign]
+    registry.now = Serving({"champion": 2})
+    make_bundle(folder, seed=3)
+    assert catalog.refresh()
+    assert catalog.states["m"].current == "1"
+    assert catalog.states["other"].current != before
+    assert any("'m' version 2 is refused: bundle: " in record.message for record in caplog.records)
+
+
+def test_any_error_is_one_models_own(registry: Registry, make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """An error that nobody thought of, in the registry or in a bundle, does not stop the others either."""
+    folder = make_bundle(tmp_path / "other")
+    catalog = catalog_of("m@champion", f"other={folder}")
+    registry.broken = ZeroDivisionError("nobody thought of it")
+    make_bundle(folder, seed=3)
+    assert catalog.refresh()
+
+    def fetch(name: str, which: int, destination: Path) -> Path:
+        raise RecursionError("nor of this")
+
+    registry.broken, registry.fetch = None, fetch  # type: ignore[method-assign]
+    registry.now = Serving({"champion": 2})
+    make_bundle(folder, seed=4)
+    assert catalog.refresh()
+    assert catalog.states["m"].current == "1"
+
+
+def test_what_is_refused_again_is_tried_less_often(registry: Registry) -> None:
+    """Each refusal doubles the time until the version is tried again: others are not to wait for it for ever."""
+    clock = Clock()
+    catalog = catalog_of("m@champion", clock=clock)
+    spoil(registry.bundles[2])
+    registry.now = Serving({"champion": 2})
+    for now, tries in ((0, 1), (59, 1), (61, 2), (121, 2), (182, 3), (360, 3)):
+        clock.now = now
+        catalog.refresh()
+        assert registry.fetched.count(2) == tries
+
+
+def test_others_do_not_wait_for_many_versions(registry: Registry) -> None:
+    """A look that has taken long leaves the rest of the model's versions to the next one; the served one goes first."""
+    clock = Clock()
+    catalog = catalog_of("m@champion", clock=clock)
+    fetch = registry.fetch
+
+    def slow(name: str, which: int, destination: Path) -> Path:
+        clock.now += 10
+        return fetch(name, which, destination)
+
+    registry.fetch = slow  # type: ignore[method-assign]
+    registry.now = Serving({"champion": 4, "a": 2, "b": 3})
+    for loaded in ({"1", "4"}, {"1", "4", "2"}, {"1", "4", "2", "3"}):
+        catalog.refresh()
+        assert catalog.states["m"].current == "4"
+        assert set(catalog.states["m"].versions) == loaded
+
+
+def test_folder_is_not_read_at_every_look(make_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    """What nobody has written to is not read again: a large bundle would be, every other second."""
+    folder = make_bundle(tmp_path / "bundle", seed=1)
+    catalog = catalog_of(f"mine={folder}")
+    read: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serve.catalog.tried", lambda path: read.append(str(path)))
+        for _ in range(3):
+            assert not catalog.refresh()
+    assert not read
 
 
 def test_silent_registry_changes_nothing(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
