@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from envs.base import BatchedEnv, EnvConfig
 from evaluation.results import Comparison, PolicyResult, ScenarioResult
-from evaluation.statistics import Difference, Interval, mean_intervals, paired_difference, score_interval
+from evaluation.statistics import (
+    Difference,
+    Interval,
+    mean_intervals,
+    paired_difference,
+    score_interval,
+    strata_difference,
+    strata_interval,
+)
 from evaluation.suite import Scenario, Suite
 from evaluation.worlds import SuiteWorlds
 from policies.base import Policy, RandomPolicy
@@ -152,23 +160,29 @@ def _together(
         informed = [played[sticks.informed].returns for played in group]
         gaps = [float(i.mean() - n.mean()) for i, n in zip(informed, naive, strict=True)]
 
-        def scores(name: str, group: Any = group, gaps: Any = gaps, naive: Any = naive) -> Floats:
+        def scores(name: str, group: Any = group, gaps: Any = gaps, naive: Any = naive) -> list[Floats]:
             rows = zip(group, naive, gaps, strict=True)
-            return np.concatenate([(played[name].returns - base.mean()) / gap for played, base, gap in rows])
+            return [(played[name].returns - base.mean()) / gap for played, base, gap in rows]
 
         names = [name for name in group[0] if all(name in played for played in group)]
         results = []
         for name in names:
             returns = [played[name].returns for played in group]
-            score = score_interval(returns, naive, informed, confidence=suite.confidence, seed=suite.seed)
+            options: dict[str, Any] = {"confidence": suite.confidence, "seed": suite.seed}
+            score = score_interval(returns, naive, informed, **options)
             others = [other for other in names if other not in learners] if name in learners else []
             results.append(
                 PolicyResult(
                     policy=name,
                     learned=name in learners,
                     score=score,
-                    mean_return=_interval(np.concatenate(returns), suite),
-                    differences={other: _gap(scores(name), scores(other), suite) for other in others},
+                    mean_return=strata_interval(returns, **options),
+                    differences={
+                        other: strata_difference(
+                            scores(name), scores(other), alpha=1 - suite.confidence, seed=suite.seed
+                        )
+                        for other in others
+                    },
                 )
             )
         results.sort(key=lambda result: -result.score.estimate if result.score else 0.0)

@@ -242,15 +242,68 @@ def paired_difference(
         p_value = 1.0 if mean == 0 or not certain else float(2.0 ** (1 - gap.size))
     else:
         interval = mean_interval(gap, confidence=1 - alpha, seed=seed, resamples=resamples)
-        signs = sign_flips(gap.size, resamples, seed)
-        extreme = np.abs(gap @ signs) >= abs(gap.sum()) * (1 - 1e-12)
-        exact = gap.size < 40 and signs.shape[1] == 2**gap.size
-        # Sampled flips count the observed one too (Phipson & Smyth 2010), or p could be 0.
-        p_value = float(extreme.mean() if exact else (1 + extreme.sum()) / (1 + extreme.size))
+        p_value = _sign_flip_test(gap, seed, resamples)
+    return _difference(interval, p_value, gap.size, alpha)
+
+
+def strata_interval(
+    strata: Sequence[ArrayLike], *, confidence: float = 0.95, seed: int = 0, resamples: int = 2_000
+) -> Interval:
+    """Mean of the strata's means, each counting the same however many values it has, resampled within each.
+
+    Args:
+        strata: Independent values of each stratum.
+        confidence: Two-sided confidence.
+        seed: Seed of the resampling.
+        resamples: Bootstrap samples.
+    """
+    rows = [_finite(values) for values in strata]
+    estimate = float(np.mean([row.mean() for row in rows]))
+    if min(row.size for row in rows) < 2:  # one value bounds nothing
+        return Interval(estimate=estimate, low=-np.inf, high=np.inf)
+    means = np.mean([row @ resampling(row.size, resamples, seed + place) for place, row in enumerate(rows)], axis=0)
+    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(estimate=estimate, low=float(low), high=float(high))
+
+
+def strata_difference(
+    first: Sequence[ArrayLike],
+    second: Sequence[ArrayLike],
+    *,
+    alpha: float = 0.05,
+    seed: int = 0,
+    resamples: int = 2_000,
+) -> Difference:
+    """As `paired_difference`, over strata that count the same however many worlds each has.
+
+    Args:
+        first: One policy's values by stratum, `[E]` each.
+        second: The other's on the same worlds, in the same order.
+        alpha: Level of the test and of the interval, `1 - alpha`.
+        seed: Seed of the resampling.
+        resamples: Bootstrap samples and sign flips.
+    """
+    gaps = [_finite(one) - _finite(other) for one, other in zip(first, second, strict=True)]
+    interval = strata_interval(gaps, confidence=1 - alpha, seed=seed, resamples=resamples)
+    weighted = np.concatenate([gap / gap.size for gap in gaps])
+    return _difference(interval, _sign_flip_test(weighted, seed, resamples), weighted.size, alpha)
+
+
+def _sign_flip_test(gap: Floats, seed: int, resamples: int) -> float:
+    """Two-sided p-value of a sum as large as that of the gaps `[E]`, were their signs a matter of chance."""
+    signs = sign_flips(gap.size, resamples, seed)
+    extreme = np.abs(gap @ signs) >= abs(gap.sum()) * (1 - 1e-12)
+    exact = gap.size < 40 and signs.shape[1] == 2**gap.size
+    # Sampled flips count the observed one too (Phipson & Smyth 2010), or p could be 0.
+    return float(extreme.mean() if exact else (1 + extreme.sum()) / (1 + extreme.size))
+
+
+def _difference(interval: Interval, p_value: float, pairs: int, alpha: float) -> Difference:
+    """A difference, and what may be claimed of it at a level."""
     return Difference(
         mean=interval,
         p_value=p_value,
-        pairs=int(gap.size),
+        pairs=pairs,
         better=interval.low > 0 and p_value < alpha,
         worse=interval.high < 0 and p_value < alpha,
     )

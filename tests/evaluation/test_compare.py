@@ -91,6 +91,25 @@ def test_scenarios_of_a_kind_are_also_taken_together(comparison: Comparison) -> 
     assert overall.of("halfway").score.estimate == pytest.approx(np.mean(each))
 
 
+def test_scenarios_count_the_same_however_many_episodes_they_have() -> None:
+    """Returns and differences of all scenarios together are means of the scenarios', not of their pooled episodes."""
+    uneven = suite(
+        {"name": "many", "episodes": 90}, {"name": "few", "episodes": 6, "task": {"max_steps": 20, "entities": 1}}
+    )
+    found = compare(uneven, {}, {"halfway": Halfway()})
+    (overall,) = found.overall
+    learner, each = overall.of("halfway"), [scenario.of("halfway") for scenario in found.scenarios]
+    assert learner.mean_return.estimate == pytest.approx(np.mean([one.mean_return.estimate for one in each]))
+    assert learner.mean_return.low < learner.mean_return.estimate < learner.mean_return.high
+    for other, score in (("random", 0.0), ("repeat", 1.0)):
+        difference = learner.differences[other]
+        assert difference.mean.estimate == pytest.approx(learner.score.estimate - score)
+        assert difference.mean.estimate == pytest.approx(np.mean([one.score.estimate for one in each]) - score)
+        assert difference.pairs == 96
+    assert learner.differences["random"].better
+    assert learner.differences["repeat"].worse
+
+
 def test_results_survive_json_and_repeat_exactly(comparison: Comparison, tmp_path: Path) -> None:
     """What is saved is what is loaded, playing again gives the same numbers, and no partial file stays behind."""
     path = tmp_path / "deep" / "evaluation.json"

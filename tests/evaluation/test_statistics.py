@@ -20,6 +20,8 @@ from evaluation.statistics import (
     score_interval,
     seeds_interval,
     significantly_better,
+    strata_difference,
+    strata_interval,
     stratified_interval,
 )
 
@@ -202,3 +204,17 @@ def test_training_does_not_wait_for_statistics() -> None:
     """What a training process needs of this module is there without `scipy.stats`, which takes long to import."""
     script = "import sys, evaluation.statistics; sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_strata_count_the_same_and_are_resampled_apart() -> None:
+    """A long stratum does not outweigh a short one, what lies between strata widens nothing, and one value bounds none."""
+    rng = np.random.default_rng(0)
+    strata = [rng.normal(0.0, 0.1, 400), rng.normal(10.0, 0.1, 20)]
+    found = strata_interval(strata)
+    assert found.estimate == pytest.approx(np.mean([stratum.mean() for stratum in strata]))
+    assert found.high - found.low < 0.1
+    assert np.isinf(strata_interval([[1.0], [2.0, 3.0]]).low)
+    shifted = strata_difference([stratum + 0.1 for stratum in strata], [stratum[::-1] for stratum in strata])
+    assert shifted.mean.estimate == pytest.approx(0.1)
+    assert (shifted.better, shifted.pairs) == (True, 420)
+    assert not strata_difference(strata, strata).better
