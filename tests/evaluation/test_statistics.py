@@ -207,7 +207,7 @@ def test_training_does_not_wait_for_statistics() -> None:
 
 
 def test_strata_count_the_same_and_are_resampled_apart() -> None:
-    """A long stratum does not outweigh a short one, what lies between strata widens nothing, and one value bounds none."""
+    """A long stratum does not outweigh a short one; what lies between strata widens nothing; one value bounds none."""
     rng = np.random.default_rng(0)
     strata = [rng.normal(0.0, 0.1, 400), rng.normal(10.0, 0.1, 20)]
     found = strata_interval(strata)
