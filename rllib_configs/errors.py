@@ -99,6 +99,12 @@ def _keys_beside(model: type[BaseModel] | None, path: list[str]) -> Iterable[str
     return model.model_fields if model is not None else ()
 
 
+def is_mapping(model: type[BaseModel], name: str) -> bool:
+    """Whether a field holds a dictionary of any keys."""
+    annotation = model.model_fields[name].annotation
+    return annotation is dict or getattr(annotation, "__origin__", None) is dict
+
+
 def submodel(model: type[BaseModel] | None, name: str) -> type[BaseModel] | None:
     """The model that a field holds, None if it holds something else."""
     if model is None or name not in model.model_fields:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from envs.registry import domain_names, get_domain
-from rllib_configs.errors import ConfigError, describe, one_line, shorten, submodel, unknown_key
+from rllib_configs.errors import ConfigError, describe, is_mapping, one_line, shorten, submodel, unknown_key
 from rllib_configs.schema import ExperimentConfig
 
 FOLDER = Path(__file__).parent
@@ -58,7 +58,8 @@ def check_domain(name: str) -> None:
         get_domain(name)
     except ValueError as error:
         if ":" not in name:
-            raise ConfigError(unknown_name("domain", name, domain_names())) from error
+            known = unknown_name("domain", name, domain_names())
+            raise ConfigError(f"{known}, or your own package.module:attribute") from error
         raise ConfigError(one_line(error)) from error
 
 
@@ -179,6 +180,8 @@ def check_path(path: str, domain: str) -> None:
             raise ConfigError(f"{path}: no such key; {parent} is a single value, set as {parent}=…")
         if name not in model.model_fields:
             raise ConfigError(unknown_key(".".join(names[: depth + 1]), model.model_fields))
+        if depth and is_mapping(model, name):  # such as `env.settings`: the keys in it are the user's own
+            return
         model = _below(model, name, domain)
 
 

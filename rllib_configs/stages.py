@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from curriculum.config import Curriculum, Stage, load_curriculum
 from envs.registry import get_domain
+from envs.sampling import random_actions
 from rllib_configs.errors import ConfigError, one_line
 from rllib_configs.schema import ExperimentConfig
 
@@ -48,15 +51,24 @@ def stages_of(config: ExperimentConfig) -> Curriculum:
 
 
 def check_stages(config: ExperimentConfig, curriculum: Curriculum) -> None:
-    """Raises ConfigError unless the env, as configured, holds every stage."""
+    """Raises ConfigError unless the env, as configured, holds every stage; a user's own must also take a step."""
     domain = get_domain(config.domain)
     try:
         env = domain.env(config.env_config(), 1)
+        if ":" in config.domain:  # a stranger's: better here than in a process that is started again and again
+            env.step(random_actions(env.groups, env.reset(config.seed), np.random.default_rng(config.seed)))
     except (ValueError, OSError) as error:
-        raise ConfigError(f"env: {one_line(error)}") from error
+        raise ConfigError(f"env: {one_line(error).removeprefix('env: ')}") from error
+    except Exception as error:
+        if ":" not in config.domain:
+            raise
+        what = f"{type(error).__name__}: {one_line(error)}"
+        raise ConfigError(f"env: {config.domain} cannot be made and take a step ({what})") from error
     for stage in curriculum.stages:
         try:
             env.check_task(stage.task)
         except ValueError as error:
-            where = "task" if config.curriculum is None else f"curriculum {config.curriculum}: stage {stage.name}"
-            raise ConfigError(f"{where}: {one_line(error)}") from error
+            if config.curriculum is None:
+                raise ConfigError(f"task: {one_line(error)}") from error
+            where = f"curriculum {config.curriculum}: stage {stage.name}"
+            raise ConfigError(f"{where}: {one_line(error)}; without stages: curriculum=null") from error

@@ -89,7 +89,9 @@ def train(
     config, folder = prepare(config, name, resume=resume)
     if resume and (done := _load(config, folder)) is not None:
         return done
-    if not resume:
+    if resume:
+        rehearse(config)
+    else:
         check_algorithm(config)
     with ray_for(config):
         if not resume:  # only now: a run that is refused takes no name
@@ -102,6 +104,16 @@ def train(
             except StopAskedError as error:
                 raise InterruptedTrainingError(f"training was interrupted; {resumable(folder.name)}") from error
             return _result(config, folder, grid)
+
+
+def rehearse(config: ExperimentConfig) -> None:
+    """Saves and restores a world in this process, so that what an env says of it is read by those who resume a run.
+
+    The process that trains says it to its log file only.
+    """
+    env = config.get_domain().env(config.env_config(), 1)
+    env.reset(config.seed)
+    env.set_state(env.get_state())
 
 
 def _tuner(config: ExperimentConfig, folder: Path) -> Any:

@@ -6,23 +6,25 @@ algorithms, evaluation, reports) takes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+import logging
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium import Space
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, flatdim, flatten
 from numpy.typing import NDArray
 from pydantic import Field
 
-from envs.base import Actions, AgentGroup, BatchedEnv, BoolArray, EnvConfig, FloatArray, IntArray, Observation, Outcome
+from envs.adapters.copies import CopyError, packed, unpacked
+from envs.adapters.replies import of_reset, of_step, reward_of
+from envs.adapters.seats import groups_of, seats_of
+from envs.base import Actions, BatchedEnv, BoolArray, EnvConfig, FloatArray, IntArray, Observation, Outcome
 from envs.base import Task as BaseTask
-from envs.layout import ObservationLayout
 from envs.registry import Domain
 
-MASK = "action_mask"
+logger = logging.getLogger("entrepot")
+
 EVERYONE = "__all__"
 Factory = Callable[..., Any]
 """Makes one `ParallelEnv` or `MultiAgentEnv`."""
@@ -44,59 +46,6 @@ class ForeignTask(BaseTask):
     )
 
 
-@dataclass(frozen=True)
-class _Seat:
-    """One agent's spaces, and how to translate what goes in and out of them."""
-
-    agent: Any
-    observed: Space[Any]
-    key: str | None
-    acted: Space[Any]
-
-    @property
-    def action_space(self) -> Box | MultiDiscrete:
-        """The space as a group has it."""
-        if isinstance(self.acted, Discrete):
-            return MultiDiscrete([int(self.acted.n)])
-        if isinstance(self.acted, MultiDiscrete):
-            return MultiDiscrete(self.acted.nvec.ravel())
-        if isinstance(self.acted, MultiBinary):
-            return MultiDiscrete([2] * flatdim(self.acted))
-        if isinstance(self.acted, Box) and self.acted.is_bounded():
-            return Box(-1, 1, (flatdim(self.acted),), np.float32)
-        allowed = "Discrete, MultiDiscrete, MultiBinary and Box with bounds"
-        raise ValueError(f"action space of {self.agent!r}: got {self.acted}, allowed are {allowed}")
-
-    def see(self, observation: Any) -> NDArray[Any]:
-        """The observation as a vector `[D]`."""
-        return flatten(self.observed, observation if self.key is None else observation[self.key])  # type: ignore[return-value]
-
-    def mask(self, observation: Any, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
-        """The mask `[M]`, if the observation or the info holds one; no choice at all counts as every choice."""
-        found = observation[MASK] if self.key is not None else info.get(MASK)
-        if found is None:
-            return None
-        parts = found if isinstance(found, tuple | list) else [found]
-        mask = np.concatenate([np.asarray(part).ravel() for part in parts]).astype(np.bool_)
-        return mask if mask.any() else np.ones_like(mask)
-
-    def do(self, action: NDArray[Any]) -> Any:
-        """The action in the env's own space."""
-        space = self.acted
-        if isinstance(space, Discrete):
-            return np.int64(action[0] + int(space.start))
-        if isinstance(space, MultiDiscrete):
-            return np.asarray(action.reshape(space.shape) + space.start, space.dtype)
-        if isinstance(space, MultiBinary):
-            return action.reshape(space.shape).astype(space.dtype)
-        assert isinstance(space, Box)
-        share = (action.reshape(space.shape).astype(np.float64) + 1.0) / 2.0
-        scaled: NDArray[Any] = space.low + share * (space.high.astype(np.float64) - space.low)
-        if np.issubdtype(space.dtype, np.integer):
-            scaled = np.rint(scaled)
-        return np.clip(scaled, space.low, space.high).astype(space.dtype)
-
-
 class ForeignBatchedEnv(BatchedEnv):
     """Copies of a stranger's env, in lockstep.
 
@@ -104,7 +53,8 @@ class ForeignBatchedEnv(BatchedEnv):
     of actions are rescaled to [-1, 1]. A mask is taken from `observation["action_mask"]` or `info["action_mask"]`; the
     global state from `state()`, or else it is all observations side by side. An agent that is cut off before its world
     counts as terminated. Each episode calls `reset(seed=…)` with a number drawn from the world's stream; whether that
-    makes trajectories repeatable is up to the env.
+    makes trajectories repeatable is up to the env. So is whether it can be copied: where a copy is not what was copied,
+    restoring a state begins new episodes, and says so in a line.
 
     Args:
         factory: Makes one env.
@@ -130,11 +80,14 @@ class ForeignBatchedEnv(BatchedEnv):
         first_world: int = 0,
     ) -> None:
         self.envs = [factory() for _ in range(max(num_worlds, 1))]
-        seats = _seats(self.envs[0])
-        groups = _groups(seats)
+        seats = seats_of(self.envs[0])
+        groups = groups_of(seats)
         by_id = {str(seat.agent): seat for seat in seats}
         self._seats = {group.name: [by_id[agent] for agent in group.agent_ids] for group in groups}
-        first, infos = self.envs[0].reset(seed=0)
+        first, infos = of_reset(self.envs[0], self.envs[0].reset(seed=0))
+        for seat in seats:
+            if seat.agent in first:
+                seat.see(first[seat.agent])
         self._masked = {
             name: any(s.mask(first[s.agent], infos.get(s.agent, {})) is not None for s in seated if s.agent in first)
             for name, seated in self._seats.items()
@@ -163,7 +116,8 @@ class ForeignBatchedEnv(BatchedEnv):
             task = self.tasks[world]
             options = dict(task.options) if isinstance(task, ForeignTask) and task.options else None
             seed = int(self.streams.generators[world].integers(2**31))
-            observations, infos = self.envs[world].reset(seed=seed, options=options)
+            env = self.envs[world]
+            observations, infos = of_reset(env, env.reset(seed=seed, options=options))
             for name, seats in self._seats.items():
                 self.alive[name][world] = [seat.agent in observations for seat in seats]
             self._take_down(int(world), observations, infos)
@@ -192,15 +146,14 @@ class ForeignBatchedEnv(BatchedEnv):
                 for a, seat in enumerate(seats)
                 if self.alive[name][world, a]
             ]
-            seen, earned, over, cut, infos = env.step(
-                {s.agent: s.do(actions[name][world, a]) for name, a, s in acting if self._to_act[name][world, a]}
-            )
+            told = {s.agent: s.do(actions[name][world, a]) for name, a, s in acting if self._to_act[name][world, a]}
+            seen, earned, over, cut, infos = of_step(env, env.step(told))
             known = {seat.agent for seats in self._seats.values() for seat in seats}
             _reject_newcomers(set(seen) - {seat.agent for _, _, seat in acting}, known)
             everyone_over, everyone_cut = bool(over.get(EVERYONE, False)), bool(cut.get(EVERYONE, False))
             gone = {}
             for name, a, seat in acting:
-                rewards[name][world, a] = earned.get(seat.agent, 0.0)
+                rewards[name][world, a] = reward_of(seat.agent, earned.get(seat.agent, 0.0))
                 cut_short = bool(cut.get(seat.agent, False))
                 terminated[name][world, a] = over.get(seat.agent, False) or (everyone_over and not cut_short)
                 gone[name, a] = everyone_cut or cut_short or _has_left(env, seat.agent)
@@ -223,11 +176,20 @@ class ForeignBatchedEnv(BatchedEnv):
         return Observation(observations, {name: array.copy() for name, array in self._masks.items()}, {}, state)
 
     def _get_state(self) -> dict[str, Any]:
-        """The copies themselves are part of the state: what cannot be deep-copied cannot be saved."""
-        return {"envs": deepcopy(self.envs), "seen": deepcopy((self._observations, self._masks, self._to_act))}
+        """The envs themselves are part of the state; of those that cannot be copied it holds why."""
+        try:
+            envs, why = packed(self.envs), ""
+        except CopyError as error:
+            envs, why = None, str(error)
+        return {"envs": envs, "why": why, "seen": deepcopy((self._observations, self._masks, self._to_act))}
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        self.envs = deepcopy(state["envs"])
+        """Restores the envs, or, where they could not be copied, begins the next episode in every world."""
+        if state["envs"] is None:
+            logger.warning("%s: episodes that were under way begin anew", state["why"])
+            self._start(np.arange(self.num_worlds))
+            return
+        self.envs = unpacked(state["envs"])
         self._observations, self._masks, self._to_act = deepcopy(state["seen"])
 
 
@@ -243,6 +205,8 @@ def foreign_domain(factory: Factory, name: str | None = None) -> Domain:
 
     def make(config: ForeignConfig, num_worlds: int, *, task: Any = None, first_world: int = 0) -> BatchedEnv:
         settings = dict(config.settings)
+        if not takes_config:
+            _check_settings(factory, settings)
         return ForeignBatchedEnv(
             (lambda: factory(dict(settings))) if takes_config else (lambda: factory(**settings)),
             num_worlds,
@@ -256,44 +220,18 @@ def foreign_domain(factory: Factory, name: str | None = None) -> Domain:
     return Domain(name, summary, ForeignConfig, ForeignTask, make)
 
 
-def _seats(env: Any) -> list[_Seat]:
-    """The agents of a `ParallelEnv` (spaces are methods) or a `MultiAgentEnv` (spaces are looked up)."""
-    agents = list(getattr(env, "possible_agents", ()))
-    if not agents:
-        raise ValueError(f"env: got {type(env).__name__} without possible_agents, allowed is one that names its agents")
-    parallel = callable(getattr(env, "observation_space", None))
-    seats = []
-    for agent in agents:
-        observed = env.observation_space(agent) if parallel else env.get_observation_space(agent)
-        acted = env.action_space(agent) if parallel else env.get_action_space(agent)
-        key = None
-        if isinstance(observed, Dict) and MASK in observed.spaces and len(observed.spaces) == 2:
-            key = next(name for name in observed.spaces if name != MASK)
-            observed = observed.spaces[key]
-        seats.append(_Seat(agent, observed, key, acted))
-    return seats
-
-
-def _groups(seats: Sequence[_Seat]) -> list[AgentGroup]:
-    """Agents with equal spaces, in the order in which their first one is named."""
-    sharing: list[list[_Seat]] = []
-    for seat in seats:
-        alike = (s for s in sharing if (s[0].observed, s[0].key, s[0].acted) == (seat.observed, seat.key, seat.acted))
-        found = next(alike, None)
-        if found is None:
-            sharing.append([seat])
-        else:
-            found.append(seat)
-    groups: list[AgentGroup] = []
-    for members in sharing:
-        ids = tuple(str(seat.agent) for seat in members)
-        stems = {agent.rstrip("0123456789").rstrip("_-. ") for agent in ids}
-        stem = (stems.pop() if len(stems) == 1 else "") or "agents"
-        taken = {group.name for group in groups}
-        name = next(n for n in [stem, *(f"{stem}_{i}" for i in range(len(seats)))] if n not in taken)
-        layout = ObservationLayout(tuple(f"x{i}" for i in range(flatdim(members[0].observed))))
-        groups.append(AgentGroup(name, ids, members[0].action_space, layout))
-    return groups
+def _check_settings(factory: Factory, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError, with the arguments there are, unless the factory can be called with the settings."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # not every callable tells
+        return
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        given = ", ".join(settings) or "nothing"
+        taken = ", ".join(str(each) for each in signature.parameters.values()) or "nothing"
+        raise ValueError(f"settings: got {given}, allowed is what the env takes: {taken} ({error})") from None
 
 
 def _state_of(env: Any) -> NDArray[Any] | None:
@@ -304,6 +242,10 @@ def _state_of(env: Any) -> NDArray[Any] | None:
     try:
         return np.asarray(state(), np.float32).ravel()
     except NotImplementedError:
+        return None
+    except AttributeError:  # PettingZoo's own `state`, which only says that there is none, asks for `metadata`
+        if hasattr(env, "metadata"):
+            raise
         return None
 
 

@@ -73,6 +73,15 @@ def test_a_mistake_is_one_line(override: str, line: str) -> None:
     assert message(override) == line
 
 
+def test_arguments_of_a_users_own_env_are_set_one_by_one() -> None:
+    """Below `env.settings` the keys are the env's; what it does not take is named when it is made."""
+    domain = "pettingzoo.test.example_envs.generated_agents_parallel_v0:parallel_env"
+    config = load(domain, overrides=["env.settings.max_cycles=7", "env.settings={seed: 3}"])
+    assert config.env == {"settings": {"max_cycles": 7, "seed": 3}}
+    assert message("env.settings=3", domain=domain) == "env.settings: got 3, allowed is a mapping of settings"
+    assert message("env.setings.max_cycles=7", domain=domain).startswith("env.setings: no such key (did you mean")
+
+
 def test_an_unknown_key_is_answered_with_the_closest_one() -> None:
     """The line suggests what was probably meant, and lists all keys at that level."""
     line = message("env.num_agnts=3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,96 @@ def test_an_unknown_curriculum_is_told_with_the_known_ones() -> None:
     """The line lists the curricula there are."""
     with pytest.raises(ConfigError, match="curriculum: got 'nope', allowed are"):
         stages_of(load("cue", overrides=["curriculum=nope", "task=null"]))
+
+
+FAULTY = '''
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from pettingzoo import ParallelEnv
+
+
+class Good(ParallelEnv):
+    """Nothing is wrong with it."""
+
+    possible_agents = ["a", "b"]
+
+    def __init__(self, length: int = 5):
+        self.length = length
+
+    def observation_space(self, agent):
+        return Box(-1, 1, (2,), np.float32)
+
+    def action_space(self, agent):
+        return Discrete(3)
+
+    def see(self):
+        return {agent: np.zeros(2, np.float32) for agent in self.agents}
+
+    def reset(self, seed=None, options=None):
+        self.agents = list(self.possible_agents)
+        return self.see(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        no = dict.fromkeys(self.agents, False)
+        return self.see(), dict.fromkeys(self.agents, 1.0), no, no, {agent: {} for agent in self.agents}
+'''
+FAULTS = [
+    ("reset", "super().reset()", "reset: Bad returned None, allowed are 2 dictionaries by agent: observations, infos"),
+    ("reset", "return super().reset()[0], None", "reset: Bad returned None for infos, allowed are 2 dictionaries"),
+    (
+        "step",
+        "super().step(actions)",
+        "step: Bad returned None, allowed are 5 dictionaries by agent: observations, rew",
+    ),
+    ("step", "return super().step(actions)[:4]", "step: Bad returned 4 values, allowed are 5 dictionaries by agent"),
+    ("see", "return dict.fromkeys(self.agents)", "observation of 'a': got None, allowed is a value of Box(-1.0, 1.0, "),
+    (
+        "see",
+        "return dict.fromkeys(self.agents, np.zeros(3))",
+        "observation of 'a': got an array of shape (3,), allowed",
+    ),
+    (
+        "see",
+        "return dict.fromkeys(self.agents, np.full(2, np.nan))",
+        "observation of 'a': got an array of shape (2,) wit",
+    ),
+    (
+        "step",
+        "a, b, *c = super().step(actions); return a, {'a': np.nan}, *c",
+        "reward of 'a': got nan, allowed is a fini",
+    ),
+    (
+        "step",
+        "a, b, *c = super().step(actions); return a, {'a': None}, *c",
+        "reward of 'a': got None, allowed is a fin",
+    ),
+    ("step", "raise KeyError('price')", "her_faults:Bad cannot be made and take a step (KeyError: 'price')"),
+    ("observation_space", "pass", "observation space of 'a': got None, allowed is one of gymnasium.spaces"),
+    ("action_space", "pass", "action space of 'a': got None, allowed are Discrete, MultiDiscrete, MultiBinary and Box"),
+]
+
+
+@pytest.mark.parametrize(("method", "body", "line"), FAULTS)
+def test_a_faulty_env_of_the_users_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, body: str, line: str
+) -> None:
+    """The line names the method or the agent, what came and what is allowed."""
+    given = {"reset": "seed=None, options=None", "step": "actions", "see": ""}.get(method, "agent")
+    (tmp_path / "her_faults.py").write_text(
+        f"{FAULTY}\n\nclass Bad(Good):\n    def {method}(self, {given}):\n        {body}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "her_faults", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        stages_of(load("her_faults:Bad"))
+    assert str(caught.value).startswith(f"env: {line}")
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_an_env_does_not_take_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the arguments there are; those that it takes reach it."""
+    (tmp_path / "her_good.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert stages_of(load("her_good:Good", overrides=["env.settings.length=9"])).stages
+    with pytest.raises(ConfigError, match=r"^env: settings: got lenth, allowed is what the env takes: length: int = 5"):
+        stages_of(load("her_good:Good", overrides=["env.settings.lenth=9"]))

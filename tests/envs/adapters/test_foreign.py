@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Text
+from gymnasium.utils import EzPickle
 from pettingzoo import ParallelEnv
+from pettingzoo.test.example_envs import generated_agents_env_v0
+from pettingzoo.utils import aec_to_parallel, parallel_to_aec
 from ray.rllib.env.multi_agent_env import MultiAgentEnv, make_multi_agent
 
 from envs.adapters.foreign import ForeignBatchedEnv, ForeignTask, foreign_domain
@@ -240,6 +246,62 @@ def test_unlike_agents_have_no_common_space_in_rllib() -> None:
     assert set(step[1]) == set(SPACES)
 
 
+class _Made(EzPickle, Warehouse):
+    """Pickles by the arguments it was made with: a copy was never reset."""
+
+    def __init__(self, length: int = 4) -> None:
+        EzPickle.__init__(self, length)
+        Warehouse.__init__(self, length)
+
+
+class _MadeReady(_Made):
+    """The same, but a copy does what it is told: it is at the beginning of some other episode."""
+
+    def __init__(self, length: int = 4) -> None:
+        super().__init__(length)
+        self.reset(seed=0)
+
+
+class _Connected(Warehouse):
+    """Holds what cannot be copied at all."""
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begins, and locks a door."""
+        self.door = threading.Lock()
+        return super().reset(seed, options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (_Made, r"a copy of _Made is not what was copied \(rng is missing\)"),
+        (_MadeReady, r"a copy of _MadeReady is not what was copied \(.+\)"),
+        (_Connected, r"_Connected cannot be copied \(.*lock.*\)"),
+    ],
+)
+def test_episodes_begin_anew_where_a_copy_is_not_the_env(
+    kind: type[Warehouse], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A state of envs that copy badly can be taken and restored: next episodes begin, and one line says why."""
+    env = ForeignBatchedEnv(kind, 2)
+    env.reset(0)
+    for _ in range(2):
+        env.step(_still(env))
+    state = pickle.loads(pickle.dumps(env.get_state()))
+    assert [int(clock) for clock in env.clock] == [2, 2]
+    env.step(_still(env))  # taking the state changes nothing
+    restored = ForeignBatchedEnv(kind, 2)
+    restored.set_state(state)
+    (line,) = caplog.messages
+    assert re.fullmatch(rf"env: {why}: episodes that were under way begin anew", line)
+    np.testing.assert_array_equal(restored.clock, [0, 0])
+    ends = [restored.step(_still(restored)).final is not None for _ in range(4)]
+    assert ends == [False, False, False, True]
+    again = ForeignBatchedEnv(kind, 2)
+    again.set_state(state)
+    np.testing.assert_array_equal(again.observe().state, env.restart([0, 1]).state)
+
+
 class _Wordy(Warehouse):
     """Someone acts in words."""
 
@@ -285,6 +347,14 @@ def test_an_env_must_name_its_agents() -> None:
     """Without `possible_agents` there is no way to size the arrays."""
     with pytest.raises(ValueError, match=r"^env: got MultiAgentEnv without possible_agents"):
         ForeignBatchedEnv(MultiAgentEnv, 1)
+
+
+def test_an_env_of_turns_says_what_makes_a_parallel_one_of_it() -> None:
+    """PettingZoo's other interface is refused by name; what its converter makes is taken."""
+    with pytest.raises(ValueError, match=r"^env: got \w+, an AECEnv whose agents take turns, allowed is a ParallelEnv"):
+        ForeignBatchedEnv(generated_agents_env_v0.env, 1)
+    turns = lambda: parallel_to_aec(Warehouse())  # noqa: E731
+    assert ForeignBatchedEnv(lambda: aec_to_parallel(turns()), 1).agent_ids == list(SPACES)
 
 
 def test_a_domain_takes_its_words_from_the_env() -> None:
