@@ -1,4 +1,15 @@
-"""A batch of one world as RLlib's `MultiAgentEnv`, and the domains under their names in RLlib's registry."""
+"""A batch of one world as RLlib's `MultiAgentEnv`, and the domains under their names in RLlib's registry.
+
+What stock RLlib must be told, because an env cannot say it itself (tried in `tests/envs/adapters/test_rllib.py`):
+
+- Every algorithm: who plays with which network, or RLlib takes the env for one of a single agent. One network for
+  all is `.multi_agent(policies={"team"}, policy_mapping_fn=lambda *_, **__: "team")`.
+- PPO, IMPALA, APPO: nothing else, in either action mode.
+- SAC: continuous actions, and a replay buffer for several agents,
+  `.training(replay_buffer_config={"type": "MultiAgentEpisodeReplayBuffer", "capacity": 100_000})`.
+- DQN: the same buffer, and one choice an agent, `env_config={"action_mode": "discrete", "flat_actions": True}`: it
+  knows no branches, so every combination of them becomes a choice.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +18,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from numpy.typing import NDArray
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import register_env
 
+from envs.adapters.flat import FlatActions
 from envs.adapters.single import Infos, SingleWorld
 from envs.base import BatchedEnv, Task
 from envs.registry import domain_names, get_domain
 
 EVERYONE = "__all__"
 """RLlib's key for the episode as a whole."""
+
+SINGLE_AGENT = "rllib-single-agent-env-v0"
+"""What RLlib's runner of single agents calls the env it makes (`ray.rllib.env.single_agent_env_runner`)."""
 
 
 class BaseMultiAgentEnvironment(MultiAgentEnv):
@@ -28,6 +44,7 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
 
     Args:
         env: A batch of one world.
+        flat_actions: Whether an agent's branches are one `Discrete` choice, of their combinations.
 
     Attributes:
         env: The batch.
@@ -39,14 +56,18 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         action_space: One agent's, if all agents share theirs, else None.
     """
 
-    def __init__(self, env: BatchedEnv) -> None:
+    def __init__(self, env: BatchedEnv, *, flat_actions: bool = False) -> None:
         super().__init__()
         self.env = env
         self._world = SingleWorld(env)
         self.possible_agents = list(env.agent_ids)
         self.agents = list(env.agent_ids)
         self.observation_spaces = dict(self._world.observation_spaces)
-        self.action_spaces = dict(self._world.action_spaces)
+        self.action_spaces: dict[str, Space[Any]] = dict(self._world.action_spaces)
+        self._flat: dict[str, FlatActions] = {}
+        if flat_actions:
+            self._flat = {agent: FlatActions(space, agent) for agent, space in self.action_spaces.items()}
+            self.action_spaces = {agent: flat.space for agent, flat in self._flat.items()}
         self.observation_space = _only(self.observation_spaces)
         self.action_space = _only(self.action_spaces)
 
@@ -61,10 +82,19 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
 
         Returns:
             Observations float32 `[D]` and infos, by agent.
+
+        Raises:
+            ValueError: If RLlib was not told that there are several agents.
         """
+        if self.spec is not None and self.spec.id == SINGLE_AGENT:
+            raise ValueError(
+                "multi_agent: got nothing, so RLlib takes this env for one of a single agent; allowed is to say who "
+                "plays with which network, such as "
+                '.multi_agent(policies={"team"}, policy_mapping_fn=lambda *_, **__: "team")'
+            )
         observations, infos = self._world.reset(seed)
         self.agents = list(self._world.agents)
-        return observations, infos
+        return observations, self._flattened(infos)
 
     def step(
         self, action_dict: Mapping[str, Any]
@@ -72,7 +102,8 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         """Advances the world by one step.
 
         Args:
-            action_dict: By agent, `[K]`, within `action_spaces`; those of agents no longer alive are ignored.
+            action_dict: By agent, `[K]` (or one choice), within `action_spaces`; those of agents no longer alive are
+                ignored.
 
         Returns:
             Observations, rewards, terminated (with `__all__`), truncated (`__all__` only) and infos, of the agents that
@@ -82,13 +113,13 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
             ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
             RuntimeError: If there is no episode under way.
         """
-        step = self._world.step(action_dict)
+        step = self._world.step({agent: self._branches(agent, action) for agent, action in action_dict.items()})
         self.agents = list(self._world.agents)
         terminated = step.terminated | {EVERYONE: step.all_terminated}
         # Time is up for all at once. Were it said of each agent too, RLlib 2.60's `MultiAgentEpisode` would take the
         # episode for terminated ("case 2" in its `add_env_step`), and nobody would bootstrap from the last observation.
         truncated = {EVERYONE: step.all_truncated}
-        return step.observations, step.rewards, terminated, truncated, step.infos
+        return step.observations, step.rewards, terminated, truncated, self._flattened(step.infos)
 
     def set_task(self, task: Task | Mapping[str, Any]) -> None:
         """Sets what is played from the next reset on; a callback's way to a curriculum.
@@ -102,6 +133,22 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         """
         kind = type(self.env.tasks[0])
         self._world.set_task(task if isinstance(task, Task) else kind.model_validate(dict(task)))
+
+    def _branches(self, agent: str, action: Any) -> Any:
+        """An action as the world takes it."""
+        if agent not in self._flat or agent not in self.agents:
+            return action
+        try:
+            return self._flat[agent].branches(action)
+        except ValueError as error:
+            raise ValueError(f"actions[{agent!r}]: {error}") from None
+
+    def _flattened(self, infos: Infos) -> Infos:
+        """Masks of the agents' own choices in place of those of branches."""
+        for agent, flat in self._flat.items():
+            if "action_mask" in infos.get(agent, {}):
+                infos[agent]["action_mask"] = flat.mask(infos[agent]["action_mask"])
+        return infos
 
     def state(self) -> NDArray[np.float32]:
         """The global state, float32 `[S]`, for centralised critics."""
@@ -119,11 +166,11 @@ def make_environment(domain: str, config: Mapping[str, Any] | None = None) -> Ba
 
     Args:
         domain: Name of a domain, as `envs.registry.get_domain` takes it.
-        config: Fields of the domain's config; and `task`, the fields of the task it begins with.
+        config: Fields of the domain's config; `task`, the fields of the task it begins with; and `flat_actions`.
     """
     fields = dict(config or {})
-    task = fields.pop("task", None)
-    return BaseMultiAgentEnvironment(get_domain(domain).env(fields, 1, task=task))
+    task, flat = fields.pop("task", None), fields.pop("flat_actions", False)
+    return BaseMultiAgentEnvironment(get_domain(domain).env(fields, 1, task=task), flat_actions=flat)
 
 
 def register_envs() -> None:

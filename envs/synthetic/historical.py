@@ -70,9 +70,9 @@ class HistoricalMarket(PriceSource):
         super().__init__(streams, symbols)
         self.data = data
         self._prices = load_prices(data)
-        for symbol in symbols:
-            if symbol not in self._prices:
-                raise ValueError(f"symbols: got {symbol!r}, allowed in {data} prices are {', '.join(self._prices)}")
+        if missing := [symbol for symbol in symbols if symbol not in self._prices]:
+            given, known = ", ".join(map(repr, missing)), ", ".join(self._prices)
+            raise ValueError(f"symbols: got {given}, allowed in {data} prices are {known}")
         self._tables: dict[int, _Table] = {}
         worlds, assets = self.num_worlds, self.num_assets
         self._arrays: dict[str, np.ndarray[Any, np.dtype[Any]]] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,11 @@ from envs.synthetic.market import MarketConfig
 from envs.synthetic.regimes import MarketRegime
 from envs.trading.indicators import LOOKBACK
 
+SYNTHETIC, REAL = "synthetic", "real"
+"""Data that are no path."""
+REAL_SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
+"""Real prices that have years in common; of the fifth stock there are some months only."""
+
 
 class TradingConfig(EnvConfig):
     """Who trades which assets, and by which rules of the house."""
@@ -23,12 +30,15 @@ class TradingConfig(EnvConfig):
     )
     num_agents: int = Field(4, ge=1, description="Number of agents where `agent_configs` is not given.")
     symbols: tuple[str, ...] = Field(
-        ("AAPL", "GOOGL", "TSLA", "MSFT"), min_length=1, description="Names of the assets, sized for the largest task."
+        ("AAPL", "GOOGL", "TSLA", "MSFT"),
+        min_length=1,
+        description="Names of the assets, sized for the largest task; real data have AAPL, GOOG, IBM, MSFT instead.",
     )
     data: str = Field(
-        "synthetic",
+        SYNTHETIC,
         min_length=1,
-        description="`synthetic`; `real` (daily US stocks, split-adjusted); or the path of a CSV or Parquet file.",
+        description="`synthetic`; `real` (daily US stocks, split-adjusted); or the path of a CSV or Parquet file, or "
+        "of a folder of them.",
     )
     levels: int = Field(
         5,
@@ -62,6 +72,19 @@ class TradingConfig(EnvConfig):
     allow_leak: bool = Field(
         False, description="Adds the column that tasks with `leak_next_return` need to the observation."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _symbols_of_the_data(cls, fields: Any) -> Any:
+        """Where nobody names the assets, they are such as there are prices of."""
+        if isinstance(fields, Mapping) and fields.get("data") == REAL and "symbols" not in fields:
+            return {**fields, "symbols": REAL_SYMBOLS}
+        return fields
+
+    def located(self) -> dict[str, str]:
+        """`data`, if it is the path of what there is."""
+        path = Path(self.data).expanduser()
+        return {"data": str(path.absolute())} if self.data not in (SYNTHETIC, REAL) and path.exists() else {}
 
     @model_validator(mode="after")
     def _check(self) -> TradingConfig:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.utils.pre_checks.env import check_multiagent_environments
 
 from envs.adapters.rllib import make_environment, register_envs
 from envs.cue import CueEnv, CueTask
 from envs.registry import domain_names
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("mode", ["continuous", "discrete"])
@@ -135,6 +142,69 @@ def test_stock_ppo_stays_within_bounds_and_counts_the_living(normalize: bool) ->
         agent: count / results["num_env_steps_sampled"] for agent, count in results["num_agent_steps_sampled"].items()
     }
     assert taken == {"repeater_0": 2 / 8, "repeater_1": 6 / 8, "repeater_2": 1.0}
+
+
+def _learns(config: AlgorithmConfig) -> dict[str, Any]:
+    """Trains for one small iteration; returns the results of the one network, which must have learned something."""
+    config.env_runners(num_env_runners=0, rollout_fragment_length=8).debugging(seed=0, log_level="ERROR")
+    config.rl_module(model_config={"fcnet_hiddens": [16], "head_fcnet_hiddens": [16]})
+    algorithm = config.build_algo()
+    try:
+        results: dict[str, Any] = algorithm.train()["learners"]["team"]
+    finally:
+        algorithm.stop()
+    assert np.isfinite([value for name, value in results.items() if name.endswith("loss")]).all()
+    return results
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_what_the_readme_says_can_be_typed() -> None:
+    """Its lines for stock RLlib give a configuration that trains."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (typed,) = [block for block in blocks if "register_envs" in block]
+    names: dict[str, Any] = {}
+    exec(typed, names)
+    config = names["config"].training(train_batch_size=32, minibatch_size=16, num_epochs=1)
+    assert "total_loss" in _learns(config)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_an_env_taken_for_a_single_agents_says_what_to_type() -> None:
+    """Without `.multi_agent` RLlib has no place for a team's observations: the error says what is missing."""
+    register_envs()
+    config = PPOConfig().environment("cue").env_runners(num_env_runners=0).debugging(log_level="ERROR")
+    with pytest.raises(ValueError, match=r'^multi_agent: got nothing, .* such as \.multi_agent\(policies=\{"team"\}'):
+        _learns(config)
+
+
+OFF_POLICY = {
+    "num_steps_sampled_before_learning_starts": 16,
+    "train_batch_size_per_learner": 8,
+    "replay_buffer_config": {"type": "MultiAgentEpisodeReplayBuffer", "capacity": 100_000},
+}
+"""What the adapter's docstring says of replay buffers, and little to do."""
+
+
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize(
+    ("kind", "env_config"), [(SACConfig, {}), (DQNConfig, {"action_mode": "discrete", "flat_actions": True})]
+)
+@pytest.mark.parametrize(
+    ("domain", "more"),
+    [
+        ("trading", {"task": {"max_steps": 8}}),
+        ("cue", {"num_agents": 3, "task": {"max_steps": 8, "lifetimes": (2, 6)}}),
+    ],
+)
+def test_stock_sac_and_dqn_train(
+    kind: type[SACConfig | DQNConfig], env_config: dict[str, Any], domain: str, more: dict[str, Any]
+) -> None:
+    """With the settings in the adapter's docstring both learn, also where agents leave early."""
+    register_envs()
+    config = kind().environment(domain, env_config=env_config | more).training(**OFF_POLICY)
+    config.multi_agent(policies={"team"}, policy_mapping_fn=lambda *_, **__: "team")
+    results = _learns(config.reporting(min_sample_timesteps_per_iteration=24))
+    assert "qf_loss" in results
 
 
 @pytest.mark.usefixtures("ray_local")

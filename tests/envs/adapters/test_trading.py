@@ -89,6 +89,25 @@ def test_the_registered_name_is_the_same_env() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_default_symbols_have_prices(synthetic: bool) -> None:
+    """Without symbols an episode can be played on either kind of prices, by the brief's own length."""
+    env = TradingEnvironment(use_synthetic_data=synthetic)
+    assert env.action_space.shape == (4,)
+    seen, _ = env.reset(seed=0)
+    seen, rewards, *_ = env.step({agent: np.full(4, 0.25, np.float32) for agent in seen})
+    assert all(np.isfinite(array).all() for array in seen.values())
+    assert np.isfinite(list(rewards.values())).all()
+
+
+def test_the_briefs_symbols_that_have_no_real_prices_are_named() -> None:
+    """One line says which there are not, and which there are."""
+    with pytest.raises(
+        ValueError, match=r"^symbols: got 'GOOGL', 'TSLA', allowed in real prices are AAPL, FB, GOOG, IBM"
+    ):
+        TradingEnvironment(symbols=["AAPL", "GOOGL", "TSLA", "MSFT"], use_synthetic_data=False)
+
+
 def test_real_data_know_their_symbols() -> None:
     """Real prices are played for symbols they hold, and a symbol they lack is named."""
     env = TradingEnvironment(symbols=["AAPL", "IBM"], max_steps=5, use_synthetic_data=False)
