@@ -101,7 +101,8 @@ def train(
 @app.command(
     epilog="Examples:\n\n"
     "entrepot sweep trading --samples 8\n\n"
-    "entrepot sweep trading --samples 20 --space mine.yaml --set env.num_agents=8"
+    "entrepot sweep trading --samples 20 --space mine.yaml --set env.num_agents=8\n\n"
+    "entrepot sweep trading --resume"
 )
 def sweep(
     domain: Domain,
@@ -121,15 +122,19 @@ def sweep(
     from rllib_configs.space import load_sweep
 
     if resume:
-        _refuse_changes(settings, config_file, seed)
+        _refuse_changes(settings, config_file, seed, space)
     config = _config(domain, settings, config_file, seed)
-    plan = load_sweep(domain, space)
+    plan = None if resume else load_sweep(domain, space)
     from tune.progress import Display
     from tune.ranking import ranking_table
-    from tune.sweep import configured
+    from tune.sweep import configured, resumed
     from tune.sweep import sweep as search
 
-    config = configured(config, plan)
+    if plan is not None:
+        config = configured(config, plan)
+    else:  # what is shown are its own name, bounds and trials
+        config, folder, _, samples = resumed(config, experiment)
+        experiment = folder.name
     with Display(experiment or f"sweep {domain}", config.stop, trials=max(samples, 2)) as display:
         found = search(config, plan, samples=samples, name=experiment, resume=resume, listeners=[display])
     _print(ranking_table(found))
@@ -238,13 +243,14 @@ app.add_typer(keys, name="keys")
 app.add_typer(clusters, name="cluster")
 
 
-def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | None) -> None:
+def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | None, space: Path | None = None) -> None:
     """Raises ConfigError if a run that is resumed would be changed; only where it lies may be said."""
     from rllib_configs.errors import ConfigError
 
     where = ("resources.results=", "resources.storage=")
     changes = [f"--set {text}" for text in settings or () if not text.startswith(where)]
     changes += [f"--config {file}"] * (file is not None) + [f"--seed {seed}"] * (seed is not None)
+    changes += [f"--space {space}"] * (space is not None)
     if changes:
         raise ConfigError(
             f"--resume: got it with {changes[0]}, allowed beside it is --experiment: a run goes on as it was set up"

@@ -90,7 +90,9 @@ class SweepConfig(_Entry):
     iterations: Count = Field(description="Training iterations of a trial that is not stopped early.")
     grace: Count = Field(description="Iterations every trial gets before it may be stopped.")
     reduction: int = Field(ge=2, description="Of so many trials at a rung, one goes on (ASHA, arXiv:1810.05934).")
-    settings: dict[str, Any] = Field(description="Settings of all trials, by dotted path, beside the domain's own.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of all trials, by dotted path, beside the domain's own."
+    )
     space: dict[str, Dimension] = Field(min_length=1, description="What is tried, by dotted path.")
 
     @model_validator(mode="after")

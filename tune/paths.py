@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,6 +24,8 @@ BUNDLE = "bundle"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
 RANKING = "ranking.json"
+SWEEP = "sweep.json"
+"""What only the folder of a sweep holds."""
 
 _settled: dict[str, Path] = {}
 
@@ -34,7 +37,7 @@ def absolute(config: ExperimentConfig) -> ExperimentConfig:
         update={
             "curriculum": _path(config.curriculum),
             "evaluation": config.evaluation.model_copy(update={"suite": _path(config.evaluation.suite)}),
-            "env": {key: _path(value) if isinstance(value, str) else value for key, value in config.env.items()},
+            "env": {**_paths_in(config.env), **config.env_config().located()},
             "tracking": config.tracking.model_copy(update={"uri": absolute_uri(config.tracking.uri)}),
             "resources": config.resources.model_copy(update={"results": results}),
         }
@@ -42,10 +45,21 @@ def absolute(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _path(value: str | None) -> str | None:
-    """The value, absolute if it is the path of a file there is."""
-    if value is not None and Path(value).suffix and Path(value).expanduser().is_file():
-        return str(Path(value).expanduser().absolute())
-    return value
+    """The value, absolute if it is the path of a file or, written with a slash, of a folder there is."""
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    there = path.is_file() if path.suffix else "/" in value and path.is_dir()
+    return str(path.absolute()) if there else value
+
+
+def _paths_in(value: Any) -> Any:
+    """The same, of all text in a setting of the env."""
+    if isinstance(value, Mapping):
+        return {key: _paths_in(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_paths_in(item) for item in value)
+    return _path(value) if isinstance(value, str) else value
 
 
 def check_name(name: str) -> str:
@@ -79,7 +93,9 @@ def new_folder(config: ExperimentConfig, name: str) -> Path:
     return folder
 
 
-def find_folder(results: Path, name: str | None, domain: str, others: Iterable[str] = ()) -> Path:
+def find_folder(
+    results: Path, name: str | None, domain: str, others: Iterable[str] = (), *, sweep: bool = False
+) -> Path:
     """The folder of an experiment that exists: of the given name, or the domain's latest.
 
     Args:
@@ -87,6 +103,7 @@ def find_folder(results: Path, name: str | None, domain: str, others: Iterable[s
         name: Its name, if it is known.
         domain: The domain whose latest is meant if not.
         others: Names that are known besides, to guess at what was meant.
+        sweep: Whether the latest sweep is meant, or the latest training run.
 
     Raises:
         ConfigError: If there is none.
@@ -98,9 +115,17 @@ def find_folder(results: Path, name: str | None, domain: str, others: Iterable[s
             raise ConfigError(unknown_name("experiment", name, {*others, *(path.parent.name for path in found)}))
         return folder
     for path in reversed(found):
-        if read_yaml(path).get("domain") == domain:
+        if (path.parent / SWEEP).is_file() == sweep and read_yaml(path).get("domain") == domain:
             return path.parent
-    raise ConfigError(f"--resume: there is no experiment with {domain} in {results}")
+    raise ConfigError(f"--resume: there is no {'sweep' if sweep else 'training run'} with {domain} in {results}")
+
+
+def check_kind(folder: Path, *, sweep: bool) -> None:
+    """Raises ConfigError, with the command that is meant, if a sweep is resumed as a training run or vice versa."""
+    if (folder / SWEEP).is_file() == sweep:
+        return
+    this, other = ("a sweep", "train") if sweep else ("a training run", "sweep")
+    raise ConfigError(f"--resume: got {folder.name!r}, which is not {this}; resume it with entrepot {other}")
 
 
 def settle(folder: Path) -> None:

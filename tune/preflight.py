@@ -20,7 +20,7 @@ JOB_FOLDER = "runtime_resources/working_dir_files"
 
 
 def prepare(
-    config: ExperimentConfig, name: str | None = None, *, resume: bool = False, prefix: str = ""
+    config: ExperimentConfig, name: str | None = None, *, resume: bool = False, sweep: bool = False
 ) -> tuple[ExperimentConfig, Path]:
     """Checks a run's folder, storage, stages, tracking and resources; makes nothing but the folder of all results.
 
@@ -30,7 +30,7 @@ def prepare(
         config: The experiment.
         name: Its name; made up if None.
         resume: Whether it goes on; its own configuration then counts.
-        prefix: What a made-up name begins with.
+        sweep: Whether it is a sweep.
 
     Returns:
         The configuration with absolute paths, and the experiment's folder.
@@ -42,9 +42,9 @@ def prepare(
     config = paths.absolute(config)
     results = ready_folder(Path(config.resources.results))
     if resume:
-        config, folder = _found(config, results, name)
+        config, folder = _found(config, results, name, sweep)
     else:
-        folder = paths.new_folder(config, name or prefix + paths.new_name(config))
+        folder = paths.new_folder(config, name or ("sweep_" if sweep else "") + paths.new_name(config))
     if config.resources.storage is None and JOB_FOLDER in results.as_posix():
         raise ConfigError(
             f"resources.results: got {str(results)!r}, which Ray deletes with the job; allowed is a folder outside it, "
@@ -85,7 +85,7 @@ def _check_tracking(config: ExperimentConfig) -> None:
     check_server(uri)
 
 
-def _found(config: ExperimentConfig, results: Path, name: str | None) -> tuple[ExperimentConfig, Path]:
+def _found(config: ExperimentConfig, results: Path, name: str | None, sweep: bool) -> tuple[ExperimentConfig, Path]:
     """The configuration and the folder of a run that goes on, fetched from storage if that knows it better.
 
     Where the run was said to be (`resources.results`, `resources.storage`) counts more than where it was.
@@ -93,10 +93,11 @@ def _found(config: ExperimentConfig, results: Path, name: str | None) -> tuple[E
     storage, names = storage_of(config), list[str]()
     if storage is not None:
         names = soon(storage, storage.experiments)
-        name = name or storage.latest(config.domain)
+        name = name or storage.latest(config.domain, sweep=sweep)
         if name is not None:
             Mirror(storage, results / paths.check_name(name)).pull()
-    folder = paths.find_folder(results, name, config.domain, names)
+    folder = paths.find_folder(results, name, config.domain, names, sweep=sweep)
+    paths.check_kind(folder, sweep=sweep)
     saved = paths.load_config(folder)
     uri = config.resources.storage or saved.resources.storage
     if storage is not None and folder.name not in names and saved.resources.storage != uri:

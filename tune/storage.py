@@ -21,7 +21,7 @@ import yaml
 from rllib_configs.errors import ConfigError, one_line, shorten
 from rllib_configs.schema import ExperimentConfig
 from tune.files import FolderError
-from tune.paths import CONFIG
+from tune.paths import CONFIG, SWEEP
 
 DRIVER = "driver"
 """Folder of the driver's files in an experiment's storage."""
@@ -105,10 +105,12 @@ class Storage:
         found = [(info.mtime_ns, name) for info, name in zip(configs, names, strict=True) if info.is_file]
         return [name for _, name in sorted(found)]
 
-    def latest(self, domain: str) -> str | None:
-        """Name of the domain's latest experiment, None if there is none."""
+    def latest(self, domain: str, *, sweep: bool = False) -> str | None:
+        """Name of the domain's latest training run, or sweep; None if there is none."""
         for name in reversed(self.experiments()):
             with self.telling():
+                if self.files.get_file_info(self.path(name, DRIVER, SWEEP)).is_file != sweep:
+                    continue
                 tree = yaml.safe_load(self.read(self.path(name, DRIVER, CONFIG)))
             if isinstance(tree, dict) and tree.get("domain") == domain:
                 return name

@@ -18,14 +18,13 @@ from rllib_configs.schema import ExperimentConfig
 from rllib_configs.space import Choice, Integer, LogUniform, SweepConfig, Uniform, check_space, plain_values
 from tune import figures, mirror, paths, storage
 from tune.events import Event, EventKind, Listener, listening, publish
-from tune.experiment import SNAPSHOT_EVERY, TrainingError, cause_of, run_config, tune_config
+from tune.experiment import SNAPSHOT_EVERY, TrainingError, cause_of, rehearse, run_config, tune_config
 from tune.files import read_json, write_json
 from tune.launch import hush, needed_cpus, ray_for
 from tune.preflight import prepare
 from tune.suites import scored
 
 BEST = "best.yaml"
-SWEEP = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class SweepResult:
 
 def sweep(
     config: ExperimentConfig,
-    plan: SweepConfig,
+    plan: SweepConfig | None,
     *,
     samples: int,
     name: str | None = None,
@@ -83,10 +82,10 @@ def sweep(
 
     Args:
         config: What all trials have in common.
-        plan: What is tried.
-        samples: Trials in all.
+        plan: What is tried; a sweep that goes on has its own.
+        samples: Trials in all; a sweep that goes on has its own number.
         name: Name of the experiment; made up if None.
-        resume: Go on with the sweep of that name.
+        resume: Go on with the sweep of that name (the domain's latest if None).
         listeners: Told what happens.
 
     Raises:
@@ -96,12 +95,13 @@ def sweep(
     """
     if samples < 1:
         raise ConfigError(f"samples: got {samples}, allowed is 1 or more")
-    config, folder = prepare(config if resume else configured(config, plan), name, resume=resume, prefix="sweep_")
     if resume:
-        saved = read_json(folder / SWEEP)
-        if saved is None:
-            raise ConfigError(f"--resume: {folder.name!r} is not a sweep; resume it with entrepot train")
-        plan, samples = SweepConfig.model_validate(saved["plan"]), int(saved["samples"])
+        config, folder, plan, samples = resumed(config, name)
+        rehearse(config)
+    elif plan is None:
+        raise ConfigError("plan: got None, allowed is what a new sweep tries")
+    else:
+        config, folder = prepare(configured(config, plan), name, sweep=True)
     hush()
     from rllib_configs.build import check_algorithm
 
@@ -117,11 +117,28 @@ def sweep(
         if not resume:  # only now: a sweep that is refused takes no name
             folder.mkdir(parents=True, exist_ok=True)
             paths.save_config(folder, config)
-            write_json(folder / SWEEP, {"plan": plan.model_dump(mode="json"), "samples": samples})
+            write_json(folder / paths.SWEEP, {"plan": plan.model_dump(mode="json"), "samples": samples})
         with mirror.kept(config, folder) as keepers, listening(folder.name, *listeners, *keepers):
             publish(Event(EventKind.STARTED, folder.name))
             grid = _tuner(config, plan, folder, samples).fit()
             return _result(config, folder, grid)
+
+
+def resumed(config: ExperimentConfig, name: str | None) -> tuple[ExperimentConfig, Path, SweepConfig, int]:
+    """Configuration, folder, plan and samples of a sweep that goes on, as they were when it began.
+
+    Args:
+        config: Says where results lie, in which storage, and whose latest sweep is meant if there is no name.
+        name: Its name.
+
+    Raises:
+        ConfigError: If there is no such sweep.
+    """
+    config, folder = prepare(config, name, resume=True, sweep=True)
+    saved = read_json(folder / paths.SWEEP)
+    if saved is None:
+        raise ConfigError(f"{folder / paths.SWEEP}: cannot be read, so the sweep cannot go on")
+    return config, folder, SweepConfig.model_validate(saved["plan"]), int(saved["samples"])
 
 
 def configured(config: ExperimentConfig, plan: SweepConfig) -> ExperimentConfig:

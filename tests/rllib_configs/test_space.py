@@ -52,6 +52,13 @@ def test_a_value_that_no_trial_could_use_is_found_beforehand(tmp_path: Path) -> 
         check_space(load("cue"), plan)
 
 
+def test_a_sweep_needs_no_settings_of_its_own(tmp_path: Path) -> None:
+    """A file that changes nothing else need not say so."""
+    file = written(tmp_path, "{ppo.lr: {kind: uniform, low: 0.1, high: 1}}")
+    file.write_text(file.read_text().replace("settings: {}\n", ""))
+    assert load_sweep("cue", file).settings == {}
+
+
 def test_a_domain_without_a_space_says_which_have_one(tmp_path: Path) -> None:
     """A user's own domain needs --space."""
     with pytest.raises(ConfigError, match="give one with --space"):

@@ -12,7 +12,7 @@ from pyarrow.fs import FileSelector
 from rllib_configs.errors import ConfigError
 from rllib_configs.overrides import load
 from tune import storage as storage_module
-from tune.paths import CONFIG
+from tune.paths import CONFIG, SWEEP
 from tune.storage import DRIVER, Storage, StorageError, soon, tune_path, tune_place, tune_root
 
 
@@ -77,6 +77,11 @@ def test_the_latest_experiment_of_a_domain_is_found(new_bucket: Callable[[], str
     assert sorted(storage.experiments()) == ["a", "b", "t"]
     assert storage.latest("trading") == "t"
     assert storage.latest("cue") == [name for name in storage.experiments() if name != "t"][-1]
+    storage.write(storage.path("s", DRIVER, CONFIG), b"domain: trading\n")
+    storage.write(storage.path("s", DRIVER, SWEEP), b"{}")
+    assert storage.latest("trading") == "t"
+    assert storage.latest("trading", sweep=True) == "s"
+    assert storage.latest("cue", sweep=True) is None
     assert storage.holds("zz")
     assert not storage.holds("y")
 
