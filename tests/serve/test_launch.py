@@ -99,7 +99,8 @@ def test_only_loopback_listens(service: Any) -> None:
         for process in family
         for each in process.net_connections("inet")
         # One that hands over to its successor listens no more.
-        if each.status == psutil.CONN_LISTEN and not ipaddress.ip_address(each.laddr.ip).is_loopback
+        if each.status == psutil.CONN_LISTEN
+        and not ipaddress.ip_address(each.laddr.ip.removeprefix("::ffff:")).is_loopback
     }
     assert opened == set()
     for process in service.replicas():
