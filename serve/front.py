@@ -4,7 +4,7 @@ Serve writes HAProxy's configuration and starts the program that `RAY_SERVE_HAPR
 file: it edits what Serve wrote, and becomes HAProxy. It runs at each reload, so it needs Python's own library only.
 
 What it changes: requests are listened for where the service is to listen, and statistics and metrics on loopback, as
-all else of Serve and Ray is (Serve knows one address only, for HAProxy and for what is behind it); nothing is logged
+the rest is (Serve knows one address only, for HAProxy and for what is behind it); nothing is logged
 (Serve's way sends whole addresses over UDP); headers have to arrive in time, and one address has so many connections
 only, or half-sent headers of one client would hold all that there are; what HAProxy answers by itself is JSON with
 the request's id, as the service's own errors are; and where no replica is left the answer is a 503 that says when to
