@@ -104,7 +104,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{place}]", part) for place, part in enumerate(value.ravel()))
     elif isinstance(value, set | frozenset):
         yield (".__len__()", len(value))
-    elif not held or type(value).__reduce__ is not object.__reduce__:
+    elif not held or type(value).__reduce__ is not object.__reduce__:  # type: ignore[comparison-overlap]
         yield from _reduced(value)
 
 

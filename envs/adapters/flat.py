@@ -41,7 +41,7 @@ class FlatActions:
                 f"flat_actions: got True, but the {len(self._sizes)} branches of {agent!r} have {choices:.3g} "
                 f"combinations; allowed are at most {MOST_CHOICES}: fewer entities or levels, or flat_actions=False"
             )
-        self.space = Discrete(choices)
+        self.space: Discrete[np.int64] = Discrete(choices)
 
     def branches(self, choice: Any) -> Any:
         """The choice of each branch, int64 `[K]`; what is no valid choice is left for the env to refuse."""
