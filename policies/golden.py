@@ -75,4 +75,9 @@ def check_close(what: str, wanted: FloatArray, found: FloatArray) -> None:
     if wanted.size and not off.max() <= TOLERANCE:  # written so that NaN, which compares false, fails
         worst = np.unravel_index(int(np.argmax(np.nan_to_num(off, nan=np.inf))), off.shape)
         place = [int(index) for index in worst]
+        if not np.isfinite(wanted[worst]):
+            raise BundleError(
+                f"{what}{place}: the network itself puts out {wanted[worst]:g}, allowed are finite numbers; it has learned "
+                "from rewards or observations that were none, or diverged"
+            )
         raise BundleError(f"{what}{place}: found {found[worst]:.8g}, expected {wanted[worst]:.8g}")

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from onnx import helper
 
 from policies.bundle import BundleError, load_bundle
+from policies.golden import check_close
 from tests.policies.forging import before, regraphed, signed
 
 
@@ -52,3 +54,12 @@ def test_rows_stand_for_themselves(plain: Path) -> None:
 def _answers(bundle: Path) -> Any:
     policy = load_bundle(bundle)
     return policy.infer("m", policy.manifest.golden["m"].observations).dist_inputs  # type: ignore[arg-type]
+
+
+def test_a_network_that_puts_out_no_numbers_is_told_so() -> None:
+    """Where the network's own answer is not finite, that is what is said, not that the copy differs from it."""
+    wanted, found = np.array([[0.5, np.nan]], np.float32), np.array([[0.5, np.nan]], np.float32)
+    with pytest.raises(BundleError, match=r"^export: m\[0, 1\]: the network itself puts out nan, allowed are finite"):
+        check_close("export: m", wanted, found)
+    with pytest.raises(BundleError, match="found nan, expected 0.5"):
+        check_close("export: m", np.array([[0.5]], np.float32), found[:, 1:])
