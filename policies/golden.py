@@ -77,7 +77,7 @@ def check_close(what: str, wanted: FloatArray, found: FloatArray) -> None:
         place = [int(index) for index in worst]
         if not np.isfinite(wanted[worst]):
             raise BundleError(
-                f"{what}{place}: the network itself puts out {wanted[worst]:g}, allowed are finite numbers; it has learned "
+                f"{what}{place}: the network itself puts out {wanted[worst]:g}, allowed are finite numbers; it learned "
                 "from rewards or observations that were none, or diverged"
             )
         raise BundleError(f"{what}{place}: found {found[worst]:.8g}, expected {wanted[worst]:.8g}")
