@@ -6,6 +6,7 @@ machine could fall out about (ports, sockets, files) is each one's own.
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import ipaddress
 import logging
@@ -13,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -115,8 +117,10 @@ def serve(settings: ServeSettings, ready: Callable[[Running], None]) -> None:
         finally:
             for number in former:
                 signal.signal(number, signal.SIG_IGN)  # once more Ctrl-C must not leave processes behind
-            if watch is None or watch.ray_lives():  # it would be waited for in vain
+            if watch is None or watch.ray_lives():
                 _stop()
+            else:  # Ray would wait for its own processes at the end of this one, in vain
+                atexit.register(_end_at_once)
             kill_family()
             for number, handler in former.items():
                 signal.signal(number, handler)
@@ -171,6 +175,13 @@ def _stop() -> None:
     except Exception:  # whatever it is, Ray ends next
         logging.getLogger(__name__).warning("Serve did not end by itself", exc_info=True)
     ray.shutdown()
+
+
+def _end_at_once() -> None:
+    """Ends this process, whatever else was to be done at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _wait_until_answering(settings: ServeSettings, seconds: float = 30.0) -> None:
