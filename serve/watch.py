@@ -62,7 +62,7 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         self._program = folder / front.PROGRAM
         self._config = next(folder.glob(f"*/{front.CONFIG}"))
-        self._ray = {each.name(): each for each in psutil.Process().children() if each.name() in RAY}
+        self._ray = [(each.name(), each) for each in psutil.Process().children() if each.name() in RAY]
         self._pid: int | None = None
         self._manager: psutil.Process | None = None
         self._stand_in: subprocess.Popen[bytes] | None = None
@@ -75,7 +75,7 @@ class Watch:
         Raises:
             EndedError: If one of Ray's own processes has ended, or HAProxy has and does not start again.
         """
-        for name, process in self._ray.items():
+        for name, process in self._ray:
             if not _lives(process):
                 raise EndedError(f"{name}, a process of Ray's own, has ended, and so does the service")
         try:
@@ -96,7 +96,7 @@ class Watch:
 
     def ray_lives(self) -> bool:
         """Whether all of Ray's own processes run."""
-        return all(map(_lives, self._ray.values()))
+        return all(_lives(process) for _, process in self._ray)
 
     def _know(self, pid: int) -> None:
         """Takes down who has started the HAProxy that listens now; if it is the stand-in, ends whoever had before."""
