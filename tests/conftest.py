@@ -28,8 +28,12 @@ import psutil
 import pytest
 import yaml
 from filelock import FileLock
+from hypothesis import settings
 
 from serve.ports import free_ports
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("untimed")
 
 MONITORING = Path(__file__).parents[1] / "cluster" / "monitoring"
 
