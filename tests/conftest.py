@@ -38,7 +38,7 @@ settings.load_profile("untimed")
 MONITORING = Path(__file__).parents[1] / "cluster" / "monitoring"
 
 
-SLOW = {"service", "browser", "prometheus"}
+SLOW = {"service", "browser", "prometheus", "tracking"}
 """Fixtures that start so much that whoever asks for one is slow; see the marker `slow` in `pyproject.toml`."""
 
 

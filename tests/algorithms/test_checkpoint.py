@@ -102,7 +102,10 @@ def assert_equal(first, second, path=""):
         assert first == second, path
 
 
-@pytest.mark.parametrize(("runners", "into"), [(0, "another"), (0, "from_checkpoint"), (2, "from_checkpoint")])
+@pytest.mark.parametrize(
+    ("runners", "into"),
+    [(0, "another"), (0, "from_checkpoint"), pytest.param(2, "from_checkpoint", marks=pytest.mark.slow)],
+)
 def test_three_and_three_iterations_are_six(stopping, tmp_path, runners, into):
     """Saved after three iterations and restored elsewhere, a run goes the way that it went from there."""
     first = stopping(configure(runners).build_algo())

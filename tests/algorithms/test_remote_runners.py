@@ -21,7 +21,7 @@ from algorithms.ppo import PPO, PPOConfig
 from algorithms.runner import BatchedEnvRunner
 from envs.cue import CueTask
 
-pytestmark = pytest.mark.usefixtures("ray_local")
+pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 ROWS = 8 * 16
@@ -199,7 +199,6 @@ def test_a_lost_rollout_is_a_lost_runner(pair, monkeypatch):
     assert pair.env_runner_group.num_remote_worker_restarts() == 1
 
 
-@pytest.mark.slow
 def test_a_run_is_restored_with_fewer_runners(pair, tmp_path, caplog):
     """The worlds of those that are there go on, to the bit, and those of the missing one are left."""
 
@@ -245,7 +244,6 @@ def happened():
     return json.loads(next(line for line in run.stdout.splitlines() if line.startswith("{")))
 
 
-@pytest.mark.slow
 def test_a_trial_begins_with_the_runners_that_fit(happened):
     """One of two finds a CPU, outside the trial's placement group and on the other node."""
     begin, (first, _, _) = happened["alone"], happened["nodes"]
@@ -255,7 +253,6 @@ def test_a_trial_begins_with_the_runners_that_fit(happened):
     assert (begin["rows"], begin["healthy"], begin["wanted"]) == (ROWS, 1, 2)
 
 
-@pytest.mark.slow
 def test_a_node_that_is_added_is_used(happened):
     """The pending runner starts there and samples; that is no restart."""
     added, (first, second, _) = happened["added"], happened["nodes"]
@@ -263,7 +260,6 @@ def test_a_node_that_is_added_is_used(happened):
     assert (added["healthy"], added["restarts"]) == (2, 0)
 
 
-@pytest.mark.slow
 def test_a_node_that_is_lost_costs_its_runner_only(happened):
     """Training goes on with the other; once there is a node again, the lost runner is restarted on it."""
     _, second, third = happened["nodes"]
