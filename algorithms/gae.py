@@ -67,6 +67,59 @@ def advantages(
     return estimates, estimates + values
 
 
+def advantages_of_turns(
+    rewards: FloatArray,
+    values: FloatArray,
+    following: FloatArray,
+    terminated: BoolArray,
+    ended: BoolArray,
+    acts: BoolArray,
+    *,
+    gamma: float,
+    lambda_: float,
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """As `advantages`, where agents do not act in every step: a turn lasts until the agent acts again.
+
+    What an agent earns while others act belongs to its last action, and what that led to is the agent's next turn, or
+    the end of the episode: time is counted in turns (options, Sutton, Precup and Singh 1999, section 3, with a discount
+    a decision). A turn that is still open after the last step has no outcome yet: it is not `known`, and turns before
+    it are bootstrapped from its value.
+
+    Args:
+        rewards: `[T, B, A]`.
+        values: Values of what was seen at each step, and after the last, `[T + 1, B, A]`.
+        following: Values of what each step led to, `[T, B, A]` (`successor_values`); read where episodes end.
+        terminated: Whether the agent's future ended with the step, `[T, B, A]`.
+        ended: Whether the world's episode ended with the step, for whatever reason, `[T, B]`.
+        acts: Whether the agent acted in the step, and whether it is to act after the last, `[T + 1, B, A]`.
+        gamma: Discount of a turn.
+        lambda_: Decay of the estimator.
+
+    Returns:
+        Advantages and value targets, float32 `[T, B, A]` each, and which of them are known, bool `[T, B, A]`.
+    """
+    estimates: FloatArray = np.zeros_like(rewards)
+    known: BoolArray = np.zeros(rewards.shape, np.bool_)
+    # Of each agent's next turn: its value, its advantage, what was earned on the way to it, and whether it comes.
+    ahead: NDArray[np.float32] = values[-1].copy()
+    running: NDArray[np.float32] = np.zeros_like(ahead)
+    earned: NDArray[np.float32] = np.zeros_like(ahead)
+    comes: BoolArray = acts[-1].copy()
+    for step in range(len(rewards) - 1, -1, -1):
+        over, last = terminated[step], terminated[step] | ended[step][:, None]
+        ahead = np.where(last, np.where(over, np.float32(0), following[step]), ahead)
+        running, earned = np.where(last, np.float32(0), running), np.where(last, np.float32(0), earned)
+        comes = comes | last
+        earned = earned + rewards[step]
+        turn, closed = acts[step], acts[step] & comes
+        delta = earned + np.float32(gamma) * ahead - values[step]
+        estimate = np.where(closed, delta + np.float32(gamma * lambda_) * running, np.float32(0))
+        estimates[step], known[step] = estimate, closed
+        ahead, running = np.where(turn, values[step], ahead), np.where(turn, estimate, running)
+        earned, comes = np.where(turn, np.float32(0), earned), comes | turn
+    return estimates, estimates + values[:-1], known
+
+
 def standardised(estimates: FloatArray) -> FloatArray:
     """Advantages `[N]` with mean 0 and deviation 1; all zero if they do not differ."""
     centred = estimates - estimates.mean()

@@ -31,27 +31,32 @@ class EpisodeRecord:
         mean_return: Mean return of the agents that took part, before any sharing within the team.
         length: Steps.
         metrics: The domain's figures of the episode.
+        level: What the world's random stream was keyed by; with the task, what `BatchedEnv.replay` plays again.
     """
 
     task: str
     mean_return: float
     length: int
     metrics: dict[str, float]
+    level: tuple[int, int, int] = (0, 0, 0)
 
     @staticmethod
     def of(final: Final) -> list[EpisodeRecord]:
         """The records of the episodes that ended in one step."""
         figures = {name: array.tolist() for name, array in final.metrics.items()}
         returns, lengths = final.mean_returns().tolist(), final.lengths.tolist()
+        levels = map(tuple, final.levels.tolist())
         return [
-            EpisodeRecord(task.name, returns[i], lengths[i], {name: column[i] for name, column in figures.items()})
-            for i, task in enumerate(final.tasks)
+            EpisodeRecord(
+                task.name, returns[i], lengths[i], {name: column[i] for name, column in figures.items()}, level
+            )
+            for i, (task, level) in enumerate(zip(final.tasks, levels, strict=True))
         ]
 
 
 @dataclass
 class Rollout:
-    """What one runner sampled: rows of living agents only.
+    """What one runner sampled: rows of agents that acted only.
 
     Attributes:
         worker_index: Which runner sampled it.
@@ -70,7 +75,7 @@ class Rollout:
         return self.num_env_steps
 
     def agent_steps(self) -> int:
-        """Steps of living agents."""
+        """Steps of agents that acted."""
         return sum(len(batch[Columns.OBS]) for batch in self.batches.values())
 
 
@@ -87,7 +92,8 @@ class ModuleColumns:
 
     Attributes:
         observations: `[T + 1, B, A, D]`: at each step, and after the last.
-        alive: `[T + 1, B, A]`.
+        acts: Who acts, `[T + 1, B, A]`.
+        turns: Whether some of those alive did not act at some step.
         masks: `[T, B, A, M]`, or None.
         states: `[T + 1, B, S]`, or None.
         actions: As sampled, unclipped, `[T, B, A, K]`.
@@ -107,7 +113,8 @@ class ModuleColumns:
         after = (steps + 1, num_worlds, agents)
         self.distribution = distribution_class(self.group.action_space)
         self.observations: FloatArray = np.zeros((*after, self.group.layout.size), np.float32)
-        self.alive: BoolArray = np.zeros(after, np.bool_)
+        self.acts: BoolArray = np.zeros(after, np.bool_)
+        self.turns = False
         self.masks: BoolArray | None = np.ones((*self.shape, self.group.mask_size), np.bool_) if masked else None
         self.states: FloatArray | None = np.zeros((*after[:2], state_size), np.float32) if state_size else None
         kind = np.int64 if self.group.discrete else np.float32
@@ -130,6 +137,7 @@ class ModuleColumns:
     def begin(self) -> None:
         """Forgets the last rollout."""
         self.ended[...] = False
+        self.turns = False
         self._finals.clear()
 
     def see(self, step: int, observation: Observation) -> None:
@@ -137,7 +145,10 @@ class ModuleColumns:
         last = step == self.shape[0]
         for part in self.mapping.modules[self.module_id]:
             self.observations[step, :, part.columns] = observation.observations[part.group][:, part.agents]
-            self.alive[step, :, part.columns] = observation.alive[part.group][:, part.agents]
+            acts, alive = observation.acts[part.group], observation.alive[part.group]
+            self.acts[step, :, part.columns] = acts[:, part.agents]
+            # Where nobody takes turns the two are one array, and nothing is compared.
+            self.turns = self.turns or (acts is not alive and not np.array_equal(acts, alive))
             mask = observation.action_masks.get(part.group)
             if self.masks is not None and mask is not None and not last:
                 self.masks[step, :, part.columns] = mask[:, part.agents]
@@ -199,18 +210,34 @@ class ModuleColumns:
     def estimate(
         self, final_values: FloatArray, living: BoolArray, *, gamma: float, lambda_: float
     ) -> tuple[FloatArray, FloatArray]:
-        """Advantages and value targets, `[T, B, A]`, from the rows that `finals` returned and their values."""
+        """Advantages and value targets, `[T, B, A]`, from the rows that `finals` returned and their values.
+
+        Where agents take turns, those that are open at the end no longer count as acts: nobody knows yet how they end.
+        """
         ends = np.zeros(living.shape, np.float32)
         ends[living] = final_values
         steps = np.concatenate([np.full(final.worlds.size, step) for step, final in self._finals] or [np.zeros(0, int)])
         worlds = np.concatenate([final.worlds for _, final in self._finals] or [np.zeros(0, int)])
         following = gae.successor_values(self.values, steps, worlds, ends)
-        return gae.advantages(
-            self.rewards, self.values[:-1], following, self.terminated, self.ended, gamma=gamma, lambda_=lambda_
+        if not self.turns:
+            return gae.advantages(
+                self.rewards, self.values[:-1], following, self.terminated, self.ended, gamma=gamma, lambda_=lambda_
+            )
+        estimates, targets, known = gae.advantages_of_turns(
+            self.rewards,
+            self.values,
+            following,
+            self.terminated,
+            self.ended,
+            self.acts,
+            gamma=gamma,
+            lambda_=lambda_,
         )
+        self.acts[:-1] = known
+        return estimates, targets
 
     def rows(self, estimates: FloatArray, targets: FloatArray) -> Columned:
-        """The rows of living agents, `[N, …]`: views where all lived throughout, copies otherwise."""
+        """The rows of agents that acted, `[N, …]`: views where all did throughout, copies otherwise."""
         with torch.inference_mode():
             taken = self._action_rows.flatten(0, 1)
             likelihoods = self.distribution(self._dist_rows.flatten(0, 1)).logp(taken).numpy()
@@ -224,13 +251,13 @@ class ModuleColumns:
         }
         if self.masks is not None:
             columns[ACTION_MASK] = self.masks
-        alive = self.alive[:-1].reshape(-1)
-        everyone = bool(alive.all())
+        acts = self.acts[:-1].reshape(-1)
+        everyone = bool(acts.all())
         rows = {}
         for name, column in columns.items():
-            flat = column.reshape(alive.size, *column.shape[3:])
-            rows[name] = flat if everyone else flat[alive]
+            flat = column.reshape(acts.size, *column.shape[3:])
+            rows[name] = flat if everyone else flat[acts]
         if self.states is not None:
             flat_states = self.states[:-1].reshape(-1, self.states.shape[-1])
-            rows[STATE] = flat_states[np.flatnonzero(alive) // self.shape[2]]
+            rows[STATE] = flat_states[np.flatnonzero(acts) // self.shape[2]]
         return rows

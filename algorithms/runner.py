@@ -190,7 +190,7 @@ class BatchedEnvRunner(EnvRunner):
         return episodes
 
     def _finish(self, module_id: str, column: ModuleColumns) -> dict[str, NDArray[Any]]:
-        """Values what has none yet, estimates advantages, and hands over the rows of living agents."""
+        """Values what has none yet, estimates advantages, and hands over the rows of agents that acted."""
         module, steps = self._module(module_id), column.shape[0]
         per_pass = max(1, VALUE_CHUNK // (column.shape[1] * column.shape[2]))
         first = steps if module.network.share_trunk else 0

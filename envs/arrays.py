@@ -6,7 +6,7 @@ Arrays are keyed by group and begin with the axes `B` (worlds) and `A` (the grou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -95,14 +95,17 @@ class Observation:
     Attributes:
         observations: By group, float32 `[B, A, D]`; zero where an agent is not alive.
         action_masks: By group, bool `[B, A, M]`, true where allowed; a group without masks is absent.
-        alive: By group, bool `[B, A]`: who acts now. It only falls within an episode.
+        alive: By group, bool `[B, A]`: who takes part now. An agent may arrive late, leave, and come back.
         state: Global state, float32 `[B, S]`, for centralised critics and mixers.
+        acts: By group, bool `[B, A]`: who of those alive is asked for an action now; what the others do is ignored. A
+            domain gives it where agents take turns; the base class fills in the rest, so that it is always there.
     """
 
     observations: dict[str, FloatArray]
     action_masks: dict[str, BoolArray]
     alive: dict[str, BoolArray]
     state: FloatArray
+    acts: dict[str, BoolArray] = field(default_factory=dict)
 
     def of(self, worlds: IntArray) -> Observation:
         """A copy with the given worlds only."""
@@ -111,6 +114,7 @@ class Observation:
             {name: array[worlds] for name, array in self.action_masks.items()},
             {name: array[worlds] for name, array in self.alive.items()},
             self.state[worlds],
+            {name: array[worlds] for name, array in self.acts.items()},
         )
 
 
@@ -125,7 +129,12 @@ class Final:
         present: By group, bool `[E, A]`: who took part in the episode at all.
         lengths: Steps taken, int64 `[E]`.
         tasks: The task each world played.
-        metrics: The domain's figures of the episode, `[E]` each.
+        metrics: The domain's figures of the episode, `[E]` each; with objectives and costs also, as `objective_NAME`
+            and `cost_NAME`, the mean of their sums over the agents that took part.
+        levels: What the world's random stream was keyed by, (seed, world, episode), int64 `[E, 3]`: with the task it
+            is the level that was played, and `BatchedEnv.replay` plays it again.
+        objectives: By group, sum of each agent's objectives, float64 `[E, A, R]`; empty without objectives.
+        costs: By group, sum of each agent's costs, float64 `[E, A, C]`; empty without costs.
     """
 
     worlds: IntArray
@@ -135,12 +144,20 @@ class Final:
     lengths: IntArray
     tasks: list[Task]
     metrics: dict[str, NDArray[np.float64]]
+    levels: IntArray
+    objectives: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    costs: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def mean_returns(self) -> NDArray[np.float64]:
         """Mean return over the agents that took part, `[E]`."""
-        total = sum(np.where(self.present[g], r, 0.0).sum(axis=1) for g, r in self.returns.items())
-        count = sum(p.sum(axis=1) for p in self.present.values())
-        return np.asarray(total / np.maximum(count, 1), dtype=np.float64)
+        return mean_over(self.returns, self.present)
+
+
+def mean_over(arrays: Mapping[str, NDArray[np.float64]], present: Mapping[str, BoolArray]) -> NDArray[np.float64]:
+    """Mean over the agents of all groups that took part, `[E]`, of an array by group, `[E, A]`; 0 if there are none."""
+    total = sum(np.where(present[g], array, 0.0).sum(axis=1) for g, array in arrays.items())
+    count = sum(p.sum(axis=1) for p in present.values())
+    return np.asarray(total / np.maximum(count, 1), dtype=np.float64)
 
 
 @dataclass(slots=True)
@@ -153,6 +170,10 @@ class Step:
         terminated: By group, bool `[B, A]`: the agent's future is over (bankrupt, finished); never bootstrapped.
         truncated: bool `[B]`: time is up; bootstrapped from `final`.
         final: The worlds that ended, or None.
+        arrived: By group, bool `[B, A]`: who takes part from now on and did not before, or left in this very step;
+            empty where nobody can arrive. Who is there when a world restarts is not told here.
+        objectives: By group, float32 `[B, A, R]`: what `rewards` are the weighted sum of; empty without objectives.
+        costs: By group, float32 `[B, A, C]`: of each named constraint; never part of `rewards`; empty without costs.
     """
 
     observation: Observation
@@ -160,15 +181,28 @@ class Step:
     terminated: dict[str, BoolArray]
     truncated: BoolArray
     final: Final | None
+    arrived: dict[str, BoolArray] = field(default_factory=dict)
+    objectives: dict[str, FloatArray] = field(default_factory=dict)
+    costs: dict[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a domain's `_advance` returns: rewards and terminations, by group, `[B, A]`.
+    """What a domain's `_advance` returns, by group.
 
-    Worlds that the domain itself cuts short of their task's `max_steps` are marked in `truncated`, `[B]`.
+    Attributes:
+        rewards: `[B, A]`; left empty by a domain with objectives, of which the base class forms them.
+        terminated: `[B, A]`.
+        truncated: Worlds that the domain itself cuts short of their task's `max_steps`, `[B]`.
+        arrived: Agents that take part from the next step on, for the first time or again, `[B, A]`. A world in which
+            nobody is left, and nobody arrives, is over.
+        objectives: `[B, A, R]`, in the order in which the env names them; zero for agents not alive.
+        costs: `[B, A, C]`, likewise.
     """
 
     rewards: dict[str, FloatArray]
     terminated: dict[str, BoolArray]
     truncated: BoolArray | None = None
+    arrived: dict[str, BoolArray] = field(default_factory=dict)
+    objectives: dict[str, FloatArray] = field(default_factory=dict)
+    costs: dict[str, FloatArray] = field(default_factory=dict)

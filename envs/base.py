@@ -31,6 +31,7 @@ from envs.arrays import (
     Outcome,
     Step,
     check_actions,
+    mean_over,
 )
 from envs.streams import WorldStreams
 from envs.tasks import AgentConfig, AgentRole, EnvConfig, Task
@@ -63,7 +64,10 @@ class _Ledger:
         episodes: Its number, int `[B]`: how many that world began before.
         limits: Steps after which it is truncated, its task's `max_steps`, int `[B]`.
         returns: By group, rewards since it began, before a team's share is mixed in, float `[B, A]`.
-        present: By group, who took part when it began, bool `[B, A]`.
+        present: By group, who has taken part since it began, bool `[B, A]`.
+        objectives, costs: By group, their sums since it began, float `[B, A, R]` and `[B, A, C]`; empty where there are
+            none.
+        weights: Each objective's weight in the reward, float32 `[B, R]`.
     """
 
     clock: IntArray
@@ -71,6 +75,14 @@ class _Ledger:
     limits: IntArray
     returns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     present: dict[str, BoolArray] = field(default_factory=dict)
+    objectives: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    costs: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    weights: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    @property
+    def sums(self) -> list[dict[str, NDArray[np.float64]]]:
+        """Everything that is added up over an episode."""
+        return [self.returns, self.objectives, self.costs]
 
 
 class BatchedEnv(ABC):
@@ -86,11 +98,14 @@ class BatchedEnv(ABC):
         task: The task all worlds begin with.
         team_weight: Share of the team's mean reward in each agent's reward.
         first_world: Number of the first world: worlds `k … k + B - 1` of a larger batch, run elsewhere, are the same.
+        objectives: Names of the `R` objectives whose weighted sum is the reward; none: the domain gives the reward.
+        costs: Names of the `C` constraints whose costs are counted beside it.
 
     Attributes:
         groups: `AgentGroup` by name.
         tasks: The task each world is playing, `[B]`.
-        alive: By group, bool `[B, A]`; a domain sets it in `_begin`, afterwards terminations clear it.
+        alive: By group, bool `[B, A]`; a domain sets it in `_begin`, afterwards terminations clear it, and arrivals
+            set it again.
         streams: One random stream a world.
     """
 
@@ -103,6 +118,8 @@ class BatchedEnv(ABC):
         *,
         team_weight: float = 0.0,
         first_world: int = 0,
+        objectives: Sequence[str] = (),
+        costs: Sequence[str] = (),
     ) -> None:
         if num_worlds < 1:
             raise ValueError(f"num_worlds: got {num_worlds}, allowed is 1 or more")
@@ -110,6 +127,7 @@ class BatchedEnv(ABC):
         self.groups = {group.name: group for group in groups}
         self.state_space = Box(-np.inf, np.inf, (state_size,), np.float32)
         self.team_weight = team_weight
+        self.objectives, self.costs = tuple(objectives), tuple(costs)
         self.tasks: list[Task] = [task] * num_worlds
         self.alive = {g.name: np.ones((num_worlds, g.size), np.bool_) for g in groups}
         self.streams = WorldStreams(num_worlds, first_world)
@@ -118,6 +136,12 @@ class BatchedEnv(ABC):
         self._ledger = _Ledger(clock, episodes, limits)
         self._ledger.returns = {g.name: np.zeros((num_worlds, g.size)) for g in groups}
         self._ledger.present = {g.name: np.ones((num_worlds, g.size), np.bool_) for g in groups}
+        shapes = {g.name: (num_worlds, g.size) for g in groups}
+        if objectives:
+            self._ledger.objectives = {name: np.zeros((*shape, len(objectives))) for name, shape in shapes.items()}
+            self._ledger.weights = np.ones((num_worlds, len(objectives)), np.float32)
+        if costs:
+            self._ledger.costs = {name: np.zeros((*shape, len(costs))) for name, shape in shapes.items()}
         self._started = False
 
     # -- what a domain provides ------------------------------------------------------------------------------------
@@ -130,12 +154,13 @@ class BatchedEnv(ABC):
     def _advance(self, actions: Actions) -> Outcome:
         """Advances all worlds by one step; actions are checked.
 
-        Those of agents not alive are to be ignored, and their rewards zero, their terminations False.
+        Those of agents that do not act are to be ignored; the rewards, objectives and costs of agents not alive are
+        zero, their terminations False.
         """
 
     @abstractmethod
     def _observe(self) -> Observation:
-        """What is seen now in all worlds, in arrays that the next `_observe` may reuse."""
+        """What is seen now in all worlds, in arrays that the next `_observe` may reuse; `alive` is filled in for it."""
 
     @abstractmethod
     def _get_state(self) -> dict[str, Any]:
@@ -215,13 +240,18 @@ class BatchedEnv(ABC):
         outcome = self._advance(actions)
         ledger = self._ledger
         ledger.clock += 1
-        for name, earned in outcome.rewards.items():
-            ledger.returns[name] += earned
+        earned = self._weighted(outcome.objectives) if self.objectives else outcome.rewards
+        for kept, added in zip(ledger.sums, (earned, outcome.objectives, outcome.costs), strict=True):
+            for name, array in added.items():
+                kept[name] += array
         # Shared among those who were alive when they acted, so before this step's terminations count.
-        rewards = self._share(outcome.rewards) if self.team_weight else outcome.rewards
+        rewards = self._share(earned) if self.team_weight else earned
         over = np.ones(self.num_worlds, np.bool_)
         for name, terminated in outcome.terminated.items():
             self.alive[name] = self.alive[name] & ~terminated
+            if name in outcome.arrived:
+                self.alive[name] |= outcome.arrived[name]
+                ledger.present[name] |= outcome.arrived[name]
             over &= ~self.alive[name].any(axis=1)
         truncated = ledger.clock >= ledger.limits
         if outcome.truncated is not None:
@@ -232,7 +262,16 @@ class BatchedEnv(ABC):
         if worlds.size:
             final = self._finish(worlds)
             self._start(worlds)
-        return Step(self._seen(), rewards, outcome.terminated, truncated, final)
+        return Step(
+            observation=self._seen(),
+            rewards=rewards,
+            terminated=outcome.terminated,
+            truncated=truncated,
+            final=final,
+            arrived=outcome.arrived,
+            objectives=outcome.objectives,
+            costs=outcome.costs,
+        )
 
     def set_tasks(self, tasks: Task | Sequence[Task], worlds: Sequence[int] | IntArray | None = None) -> None:
         """Sets the task that worlds play from their next episode on.
@@ -252,6 +291,27 @@ class BatchedEnv(ABC):
         for world, task in zip(chosen, listed, strict=True):
             self._next_tasks[world] = task
 
+    def replay(self, levels: Sequence[Sequence[int]] | IntArray, worlds: Sequence[int] | IntArray) -> None:
+        """Has worlds play levels again that were played before, here or elsewhere, in their next episode.
+
+        A level is a task and what its world's stream was keyed by: set the task too (`set_tasks`), if it is another.
+
+        Args:
+            levels: `Final.levels` of those episodes: (seed, world, episode), one for each of `worlds`.
+            worlds: Indices of the worlds.
+
+        Raises:
+            ValueError: If a level is not three numbers, 0 or more, or there are not as many as worlds.
+        """
+        keys = np.asarray(levels, np.int64)
+        if keys.shape != (len(worlds), 3) or (keys < 0).any():
+            given = f"shape {keys.shape}" if keys.shape != (len(worlds), 3) else f"{keys.min()}"
+            raise ValueError(f"levels: got {given}, allowed are 3 numbers, 0 or more, for each of {len(worlds)} worlds")
+        if any(not 0 <= world < self.num_worlds for world in worlds):
+            raise ValueError(f"worlds: got {[int(w) for w in worlds]}, allowed is 0 to below {self.num_worlds}")
+        for world, (seed, number, episode) in zip(worlds, keys.tolist(), strict=True):
+            self.streams.replays[int(world)] = (seed, number, episode)
+
     def check_task(self, task: Task) -> None:  # noqa: B027, by default every task fits
         """Raises ValueError, naming the field, if this env's spaces cannot hold the task."""
 
@@ -267,6 +327,9 @@ class BatchedEnv(ABC):
             "limits": ledger.limits.copy(),
             "returns": {name: array.copy() for name, array in ledger.returns.items()},
             "present": {name: array.copy() for name, array in ledger.present.items()},
+            "objectives": {name: array.copy() for name, array in ledger.objectives.items()},
+            "costs": {name: array.copy() for name, array in ledger.costs.items()},
+            "weights": ledger.weights.copy(),
             "alive": {name: array.copy() for name, array in self.alive.items()},
             "domain": self._get_state(),
         }
@@ -289,6 +352,9 @@ class BatchedEnv(ABC):
             state["limits"].copy(),
             {name: array.copy() for name, array in state["returns"].items()},
             {name: array.copy() for name, array in state["present"].items()},
+            {name: array.copy() for name, array in state["objectives"].items()},
+            {name: array.copy() for name, array in state["costs"].items()},
+            state["weights"].copy(),
         )
         self.alive = {name: array.copy() for name, array in state["alive"].items()}
         self._set_state(state["domain"])
@@ -308,10 +374,15 @@ class BatchedEnv(ABC):
         for world in worlds:
             self.tasks[world] = self._next_tasks[world]
             ledger.limits[world] = self.tasks[world].max_steps
+            if self.objectives:
+                weights = self.tasks[world].objective_weights
+                ledger.weights[world] = [weights.get(name, 1.0) for name in self.objectives]
         self.streams.restart(worlds, ledger.episodes)
         for name in self.groups:
             self.alive[name][worlds] = True
-            ledger.returns[name][worlds] = 0.0
+            for summed in ledger.sums:
+                if name in summed:
+                    summed[name][worlds] = 0.0
         self._begin(worlds)
         for name in self.groups:
             ledger.present[name][worlds] = self.alive[name][worlds]
@@ -319,6 +390,14 @@ class BatchedEnv(ABC):
     def _finish(self, worlds: IntArray) -> Final:
         """Takes down how the episodes in `worlds` ended."""
         ledger = self._ledger
+        metrics = self._metrics(worlds)
+        for kind, names, sums in (
+            ("objective", self.objectives, ledger.objectives),
+            ("cost", self.costs, ledger.costs),
+        ):
+            for place, name in enumerate(names):
+                of_agents = {group: array[worlds, :, place] for group, array in sums.items()}
+                metrics[f"{kind}_{name}"] = mean_over(of_agents, {g: p[worlds] for g, p in ledger.present.items()})
         return Final(
             worlds=worlds,
             observation=self._seen().of(worlds),
@@ -326,14 +405,31 @@ class BatchedEnv(ABC):
             present={name: array[worlds] for name, array in ledger.present.items()},
             lengths=ledger.clock[worlds],
             tasks=[self.tasks[world] for world in worlds],
-            metrics=self._metrics(worlds),
+            metrics=metrics,
+            levels=self.streams.levels[worlds],
+            objectives={name: array[worlds] for name, array in ledger.objectives.items()},
+            costs={name: array[worlds] for name, array in ledger.costs.items()},
         )
 
     def _seen(self) -> Observation:
-        """The domain's observation, with `alive` as it stands."""
+        """The domain's observation, with `alive` as it stands, and `acts`: all of them, unless the domain says less."""
         observation = self._observe()
         observation.alive = {name: array.copy() for name, array in self.alive.items()}
+        turns = observation.acts
+        observation.acts = {
+            name: alive & turns[name] if name in turns else alive for name, alive in observation.alive.items()
+        }
         return observation
+
+    def _weighted(self, objectives: dict[str, FloatArray]) -> dict[str, FloatArray]:
+        """The rewards `[B, A]` that a domain's objectives `[B, A, R]` make, by the weights of each world's task."""
+        weights = self._ledger.weights
+        rewards = {}
+        for name, array in objectives.items():
+            rewards[name] = np.zeros(array.shape[:2], np.float32)
+            for place in range(len(self.objectives)):  # one after the other, so that the order never depends on B
+                rewards[name] += weights[:, place, None] * array[:, :, place]
+        return rewards
 
     def _share(self, rewards: dict[str, FloatArray]) -> dict[str, FloatArray]:
         """Mixes the team's mean reward, over agents alive before the step, into each agent's own."""

@@ -122,7 +122,7 @@ def _check_state(make: MakeWorlds, run: Recording, seed: int) -> None:
 
 
 def _check_ignored(make: MakeWorlds, run: Recording, seed: int) -> None:
-    """What agents not alive do, and what is done in masked dimensions, changes nothing."""
+    """What agents do that do not act, and what is done in masked dimensions, changes nothing."""
     env = make(run.num_worlds, 0)
     rng = np.random.default_rng(seed)
 
@@ -133,7 +133,7 @@ def _check_ignored(make: MakeWorlds, run: Recording, seed: int) -> None:
                 drawn = _anything(group, env.num_worlds, rng)
                 mask = seen.action_masks.get(group.name)
                 if dead:
-                    where = np.broadcast_to(~seen.alive[group.name][..., None], drawn.shape)
+                    where = np.broadcast_to(~seen.acts[group.name][..., None], drawn.shape)
                 else:
                     where = np.zeros_like(drawn, bool) if group.discrete or mask is None else ~mask
                 actions[group.name][where] = drawn[where]
@@ -142,7 +142,7 @@ def _check_ignored(make: MakeWorlds, run: Recording, seed: int) -> None:
         return act
 
     dead = record(env, env.reset(seed), len(run.steps), meddled(dead=True))
-    _demand_same("dead agents", run, dead, "agents not alive act differently")
+    _demand_same("dead agents", run, dead, "agents that are not alive, or not asked, act differently")
     masked = record(env, env.reset(seed), len(run.steps), meddled(dead=False))
     _demand_same("masks", run, masked, "masked dimensions are set differently")
     # A learner that knows no masks sends choices that are masked: they must be survived.

@@ -65,7 +65,7 @@ def check_spaces(env: BatchedEnv, worlds: int) -> None:
 def check_observation(env: BatchedEnv, seen: Observation, rows: int, what: str = "") -> None:
     """Shapes, dtypes, finiteness and masks of an observation of `rows` worlds."""
     names = set(env.groups)
-    for kind, arrays in (("observations", seen.observations), ("alive", seen.alive)):
+    for kind, arrays in (("observations", seen.observations), ("alive", seen.alive), ("acts", seen.acts)):
         demand(set(arrays) == names, "shapes", f"{what}{kind} has keys {sorted(arrays)}, not {sorted(names)}")
     demand(set(seen.action_masks) <= names, "shapes", f"{what}action_masks has keys {sorted(seen.action_masks)}")
     assert env.state_space.shape is not None
@@ -76,6 +76,7 @@ def check_observation(env: BatchedEnv, seen: Observation, rows: int, what: str =
             seen.observations[name], (rows, group.size, group.layout.size), np.float32, of.format("observations")
         )
         _check_array(seen.alive[name], (rows, group.size), np.bool_, of.format("alive"))
+        _check_array(seen.acts[name], (rows, group.size), np.bool_, of.format("acts"))
         mask = seen.action_masks.get(name)
         if mask is not None:
             _check_array(mask, (rows, group.size, group.mask_size), np.bool_, of.format("action_masks"))
@@ -92,6 +93,10 @@ def check_step(env: BatchedEnv, run: Recording, number: int, step: Step) -> None
     where = f" in step {number}"
     before, after, worlds = run.seen[number], step.observation, env.num_worlds
     check_observation(env, after, worlds)
+    sums = ("objectives", step.objectives, env.objectives), ("costs", step.costs, env.costs)
+    for kind, arrays, names in sums:
+        demand(set(arrays) == (set(env.groups) if names else set()), "shapes", f"{kind} has keys {sorted(arrays)}")
+    demand(set(step.arrived) <= set(env.groups), "shapes", f"arrived has keys {sorted(step.arrived)}")
     demand(set(after.action_masks) == set(before.action_masks), "masks", f"groups with masks change{where}")
     for kind, arrays in (("rewards", step.rewards), ("terminated", step.terminated)):
         demand(set(arrays) == set(env.groups), "shapes", f"{kind} has keys {sorted(arrays)}")
@@ -103,7 +108,15 @@ def check_step(env: BatchedEnv, run: Recording, number: int, step: Step) -> None
         _check_array(step.terminated[name], (worlds, group.size), np.bool_, f"terminated[{name!r}]")
         demand(not step.rewards[name][~alive].any(), "dead agents", f"one not alive is rewarded{where}")
         demand(not step.terminated[name][~alive].any(), "dead agents", f"one not alive terminates{where}")
+        for kind, arrays, names in sums:
+            if names:
+                _check_array(arrays[name], (worlds, group.size, len(names)), np.float32, f"{kind}[{name!r}]")
+                demand(not arrays[name][~alive].any(), "dead agents", f"one not alive has {kind}{where}")
         left[name] = alive & ~step.terminated[name]
+        if name in step.arrived:
+            _check_array(step.arrived[name], (worlds, group.size), np.bool_, f"arrived[{name!r}]")
+            demand(not (step.arrived[name] & left[name]).any(), "alive", f"one that is there arrives{where}")
+            left[name] = left[name] | step.arrived[name]
     over = ~np.any([alive.any(axis=1) for alive in left.values()], axis=0)
     demand(not (over & step.truncated).any(), "endings", f"a world is truncated and terminated at once{where}")
     ended = np.flatnonzero(over | step.truncated)
@@ -112,7 +125,9 @@ def check_step(env: BatchedEnv, run: Recording, number: int, step: Step) -> None
     for name, alive in left.items():
         stays = np.setdiff1d(np.arange(worlds), ended)
         same = np.array_equal(after.alive[name][stays], alive[stays])
-        demand(same, "alive", f"it is not the agents alive before less those terminated{where}")
+        asked = after.acts[name] & ~after.alive[name]
+        demand(not asked.any(), "dead agents", f"acts[{name!r}] asks one that is not alive{where}")
+        demand(same, "alive", f"it is not those alive before, less the terminated, and the arrived{where}")
     if step.final is not None:
         _check_final(env, step.final, run, number, left)
 
@@ -137,8 +152,9 @@ def _check_final(
         for name in env.groups:
             alive = final.observation.alive[name][row]
             demand(np.array_equal(alive, left[name][world]), "final", f"alive is not as before the restart{where}")
-            present = run.seen[began].alive[name][world]
-            demand(np.array_equal(final.present[name][row], present), "final", f"present is not who began{where}")
+            there = [run.seen[began + step].alive[name][world] for step in range(length)]
+            present = np.any([*there, left[name][world]], axis=0)
+            demand(np.array_equal(final.present[name][row], present), "final", f"present is not who took part{where}")
             rewards = np.sum([s.rewards[name][world] for s in run.steps[began : number + 1]], axis=0, dtype=np.float64)
             returns = final.returns[name][row]
             agree = env.team_weight > 0 or np.allclose(returns, rewards, rtol=1e-5, atol=1e-6)

@@ -101,6 +101,7 @@ def _of_observation(observation: Observation, row: int, prefix: str = "") -> dic
         "observation": observation.observations,
         "action mask": observation.action_masks,
         "alive": observation.alive,
+        "acts": observation.acts,
     }
     arrays = {f"{prefix}{kind} [{name}]": array[row] for kind, by in kinds.items() for name, array in by.items()}
     return arrays | {f"{prefix}state": observation.state[row]}
@@ -111,6 +112,8 @@ def _of_step(step: Step, world: int) -> dict[str, NDArray[Any]]:
     arrays = _of_observation(step.observation, world)
     arrays |= {f"reward [{name}]": array[world] for name, array in step.rewards.items()}
     arrays |= {f"terminated [{name}]": array[world] for name, array in step.terminated.items()}
+    for kind, by in (("arrived", step.arrived), ("objectives", step.objectives), ("costs", step.costs)):
+        arrays |= {f"{kind} [{name}]": array[world] for name, array in by.items()}
     arrays["truncated"] = np.asarray(step.truncated[world])
     if step.final is not None and world in step.final.worlds:
         final, row = step.final, int(np.flatnonzero(step.final.worlds == world)[0])
@@ -118,6 +121,7 @@ def _of_step(step: Step, world: int) -> dict[str, NDArray[Any]]:
         arrays |= {f"return [{name}]": array[row] for name, array in final.returns.items()}
         arrays |= {f"metric {name}": np.asarray(array[row]) for name, array in final.metrics.items()}
         arrays["length"] = np.asarray(final.lengths[row])
+        arrays["level"] = final.levels[row]
     return arrays
 
 

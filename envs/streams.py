@@ -18,26 +18,39 @@ class WorldStreams:
     Attributes:
         seed: Seed of the run; takes effect when a world restarts.
         generators: The worlds' generators, `[B]`.
+        levels: What each is keyed by, (seed, world, episode), int64 `[B, 3]`.
+        replays: Levels that worlds play in their next episode in place of its own, by world.
     """
 
     def __init__(self, num_worlds: int, first_world: int = 0) -> None:
         self.seed = 0
         self.first_world = first_world
         self.generators = [np.random.Generator(np.random.SFC64(0)) for _ in range(num_worlds)]
+        self.levels = np.zeros((num_worlds, 3), np.int64)
+        self.replays: dict[int, tuple[int, int, int]] = {}
 
     def restart(self, worlds: NDArray[np.int64], episodes: NDArray[np.int64]) -> None:
-        """Gives each of `worlds` the stream of its episode `episodes[world]`."""
+        """Gives each of `worlds` the stream of its episode `episodes[world]`, or of the level it was told to replay."""
         for world in worlds:
+            level = (self.seed, self.first_world + int(world), int(episodes[world]))
+            level = self.replays.pop(int(world), level)
+            self.levels[world] = level
             # World and episode go into the spawn key: in one tuple with the seed, large seeds could collide with them.
-            key = np.random.SeedSequence(self.seed, spawn_key=(self.first_world + int(world), int(episodes[world])))
+            key = np.random.SeedSequence(level[0], spawn_key=level[1:])
             self.generators[world] = np.random.Generator(np.random.SFC64(key))
 
     def get_state(self) -> dict[str, Any]:
         """The streams' complete state."""
-        return {"seed": self.seed, "generators": [g.bit_generator.state for g in self.generators]}
+        return {
+            "seed": self.seed,
+            "generators": [g.bit_generator.state for g in self.generators],
+            "levels": self.levels.copy(),
+            "replays": dict(self.replays),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         self.seed = state["seed"]
+        self.levels, self.replays = state["levels"].copy(), dict(state["replays"])
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -55,3 +56,8 @@ class Task(BaseModel):
 
     name: str = Field("default", min_length=1, description="Name of the task in metrics and reports.")
     max_steps: int = Field(1000, ge=1, description="Steps after which an episode is truncated.")
+
+    @property
+    def objective_weights(self) -> Mapping[str, float]:
+        """Weight of each objective in the reward, by name; one not named weighs 1. A domain's task overrides it."""
+        return {}
