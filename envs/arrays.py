@@ -170,8 +170,8 @@ class Step:
         terminated: By group, bool `[B, A]`: the agent's future is over (bankrupt, finished); never bootstrapped.
         truncated: bool `[B]`: time is up; bootstrapped from `final`.
         final: The worlds that ended, or None.
-        arrived: By group, bool `[B, A]`: who takes part from now on and did not before, or left in this very step;
-            empty where nobody can arrive. Who is there when a world restarts is not told here.
+        arrived: By group, bool `[B, A]`: who takes part from now on and did not before; empty where nobody can
+            arrive. Who is there when a world restarts is not told here.
         objectives: By group, float32 `[B, A, R]`: what `rewards` are the weighted sum of; empty without objectives.
         costs: By group, float32 `[B, A, C]`: of each named constraint; never part of `rewards`; empty without costs.
     """
@@ -194,7 +194,8 @@ class Outcome:
         rewards: `[B, A]`; left empty by a domain with objectives, of which the base class forms them.
         terminated: `[B, A]`.
         truncated: Worlds that the domain itself cuts short of their task's `max_steps`, `[B]`.
-        arrived: Agents that take part from the next step on, for the first time or again, `[B, A]`. A world in which
+        arrived: Agents that take part from the next step on, for the first time or again, and did not in this one,
+            `[B, A]`. A world in which
             nobody is left, and nobody arrives, is over.
         objectives: `[B, A, R]`, in the order in which the env names them; zero for agents not alive.
         costs: `[B, A, C]`, likewise.

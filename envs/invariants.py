@@ -94,8 +94,8 @@ def check_step(env: BatchedEnv, run: Recording, number: int, step: Step) -> None
     before, after, worlds = run.seen[number], step.observation, env.num_worlds
     check_observation(env, after, worlds)
     sums = ("objectives", step.objectives, env.objectives), ("costs", step.costs, env.costs)
-    for kind, arrays, names in sums:
-        demand(set(arrays) == (set(env.groups) if names else set()), "shapes", f"{kind} has keys {sorted(arrays)}")
+    for kind, summed, names in sums:
+        demand(set(summed) == (set(env.groups) if names else set()), "shapes", f"{kind} has keys {sorted(summed)}")
     demand(set(step.arrived) <= set(env.groups), "shapes", f"arrived has keys {sorted(step.arrived)}")
     demand(set(after.action_masks) == set(before.action_masks), "masks", f"groups with masks change{where}")
     for kind, arrays in (("rewards", step.rewards), ("terminated", step.terminated)):
@@ -108,14 +108,14 @@ def check_step(env: BatchedEnv, run: Recording, number: int, step: Step) -> None
         _check_array(step.terminated[name], (worlds, group.size), np.bool_, f"terminated[{name!r}]")
         demand(not step.rewards[name][~alive].any(), "dead agents", f"one not alive is rewarded{where}")
         demand(not step.terminated[name][~alive].any(), "dead agents", f"one not alive terminates{where}")
-        for kind, arrays, names in sums:
+        for kind, summed, names in sums:
             if names:
-                _check_array(arrays[name], (worlds, group.size, len(names)), np.float32, f"{kind}[{name!r}]")
-                demand(not arrays[name][~alive].any(), "dead agents", f"one not alive has {kind}{where}")
+                _check_array(summed[name], (worlds, group.size, len(names)), np.float32, f"{kind}[{name!r}]")
+                demand(not summed[name][~alive].any(), "dead agents", f"one not alive has {kind}{where}")
         left[name] = alive & ~step.terminated[name]
         if name in step.arrived:
             _check_array(step.arrived[name], (worlds, group.size), np.bool_, f"arrived[{name!r}]")
-            demand(not (step.arrived[name] & left[name]).any(), "alive", f"one that is there arrives{where}")
+            demand(not (step.arrived[name] & alive).any(), "alive", f"one that is there arrives{where}")
             left[name] = left[name] | step.arrived[name]
     over = ~np.any([alive.any(axis=1) for alive in left.values()], axis=0)
     demand(not (over & step.truncated).any(), "endings", f"a world is truncated and terminated at once{where}")

@@ -1,4 +1,4 @@
-"""A stranger's PettingZoo `ParallelEnv` or RLlib `MultiAgentEnv` as a batch.
+"""A stranger's PettingZoo `ParallelEnv` or `AECEnv`, or RLlib `MultiAgentEnv`, as a batch.
 
 `B` copies are stepped one after another: the speed is theirs, but everything that speaks `BatchedEnv` (runner,
 algorithms, evaluation, reports) takes them.
@@ -19,6 +19,7 @@ from pydantic import Field
 from envs.adapters.copies import CopyError, packed, unpacked
 from envs.adapters.replies import of_reset, of_step, reward_of
 from envs.adapters.seats import groups_of, seats_of
+from envs.adapters.turns import one_step_at_a_time
 from envs.base import Actions, BatchedEnv, BoolArray, EnvConfig, FloatArray, IntArray, Observation, Outcome
 from envs.base import Task as BaseTask
 from envs.registry import Domain
@@ -27,7 +28,7 @@ logger = logging.getLogger("entrepot")
 
 EVERYONE = "__all__"
 Factory = Callable[..., Any]
-"""Makes one `ParallelEnv` or `MultiAgentEnv`."""
+"""Makes one `ParallelEnv`, `AECEnv` or `MultiAgentEnv`."""
 
 
 class ForeignConfig(EnvConfig):
@@ -52,7 +53,14 @@ class ForeignBatchedEnv(BatchedEnv):
     Agents with equal spaces form a group, named after what their ids have in common. Observations are flattened; boxes
     of actions are rescaled to [-1, 1]. A mask is taken from `observation["action_mask"]` or `info["action_mask"]`; the
     global state from `state()`, or else it is all observations side by side. An agent that is cut off before its world
-    counts as terminated. Each episode calls `reset(seed=…)` with a number drawn from the world's stream; whether that
+    counts as terminated.
+
+    An agent takes part from when it is first observed, or listed in the env's `agents`, until it is over; it may arrive
+    late, and come back. Who is asked for an action is, of an `AECEnv`, its `agent_selection`; else those that were
+    observed in the last step, as in RLlib's turn-based envs, where the others see what they last saw. A world in which
+    nobody is left is over.
+
+    Each episode calls `reset(seed=…)` with a number drawn from the world's stream; whether that
     makes trajectories repeatable is up to the env. So is whether it can be copied: where a copy is not what was copied,
     restoring a state begins new episodes, and says so in a line.
 
@@ -79,7 +87,7 @@ class ForeignBatchedEnv(BatchedEnv):
         team_weight: float = 0.0,
         first_world: int = 0,
     ) -> None:
-        self.envs = [factory() for _ in range(max(num_worlds, 1))]
+        self.envs = [one_step_at_a_time(factory()) for _ in range(max(num_worlds, 1))]
         seats = seats_of(self.envs[0])
         groups = groups_of(seats)
         by_id = {str(seat.agent): seat for seat in seats}
@@ -119,14 +127,17 @@ class ForeignBatchedEnv(BatchedEnv):
             env = self.envs[world]
             observations, infos = of_reset(env, env.reset(seed=seed, options=options))
             for name, seats in self._seats.items():
-                self.alive[name][world] = [seat.agent in observations for seat in seats]
+                self._observations[name][world] = 0.0
+                listed = set(getattr(env, "agents", None) or ())
+                self.alive[name][world] = [seat.agent in observations or seat.agent in listed for seat in seats]
             self._take_down(int(world), observations, infos)
 
     def _take_down(self, world: int, observations: Mapping[Any, Any], infos: Mapping[Any, Any]) -> None:
-        """Writes down what is seen in one world; agents that see nothing now do not act next."""
+        """Writes down what is seen in one world, and who acts next."""
+        acting = getattr(self.envs[world], "acting", observations)
         for name, seats in self._seats.items():
             for a, seat in enumerate(seats):
-                self._to_act[name][world, a] = seat.agent in observations
+                self._to_act[name][world, a] = seat.agent in acting
                 if seat.agent not in observations:
                     continue
                 seen = observations[seat.agent]
@@ -138,7 +149,9 @@ class ForeignBatchedEnv(BatchedEnv):
     def _advance(self, actions: Actions) -> Outcome:
         rewards = {name: np.zeros(alive.shape, np.float32) for name, alive in self.alive.items()}
         terminated = {name: np.zeros(alive.shape, np.bool_) for name, alive in self.alive.items()}
+        arrived = {name: np.zeros(alive.shape, np.bool_) for name, alive in self.alive.items()}
         cut_off = np.zeros(self.num_worlds, np.bool_)
+        known = {seat.agent for seats in self._seats.values() for seat in seats}
         for world, env in enumerate(self.envs):
             acting = [
                 (name, a, seat)
@@ -148,8 +161,7 @@ class ForeignBatchedEnv(BatchedEnv):
             ]
             told = {s.agent: s.do(actions[name][world, a]) for name, a, s in acting if self._to_act[name][world, a]}
             seen, earned, over, cut, infos = of_step(env, env.step(told))
-            known = {seat.agent for seats in self._seats.values() for seat in seats}
-            _reject_newcomers(set(seen) - {seat.agent for _, _, seat in acting}, known)
+            _check_known(seen, known)
             everyone_over, everyone_cut = bool(over.get(EVERYONE, False)), bool(cut.get(EVERYONE, False))
             gone = {}
             for name, a, seat in acting:
@@ -163,8 +175,14 @@ class ForeignBatchedEnv(BatchedEnv):
             if not cut_off[world]:
                 for name, a in staying:
                     terminated[name][world, a] = gone[name, a]
+                if not (everyone_over or everyone_cut):
+                    for name, seats in self._seats.items():
+                        arrived[name][world] = [
+                            not self.alive[name][world, a] and seat.agent in seen and not _has_left(env, seat.agent)
+                            for a, seat in enumerate(seats)
+                        ]
             self._take_down(world, seen, infos)
-        return Outcome(rewards, terminated, cut_off)
+        return Outcome(rewards, terminated, cut_off, arrived)
 
     def _observe(self) -> Observation:
         observations = {name: array * self.alive[name][:, :, None] for name, array in self._observations.items()}
@@ -173,7 +191,8 @@ class ForeignBatchedEnv(BatchedEnv):
             state = np.stack(states)
         else:
             state = np.concatenate([array.reshape(self.num_worlds, -1) for array in observations.values()], axis=1)
-        return Observation(observations, {name: array.copy() for name, array in self._masks.items()}, {}, state)
+        masks, acts = ({name: array.copy() for name, array in by.items()} for by in (self._masks, self._to_act))
+        return Observation(observations, masks, {}, state, acts)
 
     def _get_state(self) -> dict[str, Any]:
         """The envs themselves are part of the state; of those that cannot be copied it holds why."""
@@ -254,8 +273,9 @@ def _has_left(env: Any, agent: Any) -> bool:
     return callable(getattr(env, "observation_space", None)) and agent not in env.agents
 
 
-def _reject_newcomers(newcomers: set[Any], known: set[Any]) -> None:
-    """Who takes part is settled when an episode begins."""
-    if newcomers:
-        what = "an unknown agent" if newcomers - known else "an agent that was not alive"
-        raise ValueError(f"agents: got {what}, {sorted(map(str, newcomers))}, allowed are those who began the episode")
+def _check_known(seen: Mapping[Any, Any], known: set[Any]) -> None:
+    """Raises ValueError if an agent is observed that the env does not name among all it may ever have."""
+    if strangers := set(seen) - known:
+        raise ValueError(
+            f"agents: got {sorted(map(str, strangers))}, allowed are possible_agents, {sorted(map(str, known))}"
+        )

@@ -20,7 +20,8 @@ class BatchedParallelEnv(ParallelEnv):
     Its trajectories are those of the same world in a batch, to the bit. What `infos` hold is said in
     `envs.adapters.single.AgentStep`, but masks are as Gymnasium knows them: `action_mask` is what the action space's
     `sample` takes, a tuple of int8 arrays, one a branch; spaces of continuous actions take none, and which of their
-    dimensions count is `dimension_mask`, bool `[K]`.
+    dimensions count is `dimension_mask`, bool `[K]`. Where agents take turns, an action of one that is not in `acting`
+    may be left out, and is ignored.
 
     Args:
         env: A batch of one world.
@@ -29,7 +30,8 @@ class BatchedParallelEnv(ParallelEnv):
     Attributes:
         env: The batch.
         possible_agents: Names of all agents.
-        agents: Names of the agents alive now.
+        agents: Names of the agents alive now; more may arrive.
+        acting: Names of those of them that are asked for an action now.
         state_space: Space of the global state.
     """
 
@@ -42,6 +44,7 @@ class BatchedParallelEnv(ParallelEnv):
         self.render_mode = None
         self.possible_agents = list(env.agent_ids)
         self.agents: list[str] = []
+        self.acting: list[str] = []
         self.observation_spaces = dict(self._world.observation_spaces)
         self.action_spaces = dict(self._world.action_spaces)
         self.state_space = env.state_space
@@ -59,7 +62,7 @@ class BatchedParallelEnv(ParallelEnv):
     ) -> tuple[dict[str, NDArray[np.float32]], Infos]:
         """Begins an episode: of the seed if one is given, else the next one; `options` is ignored."""
         observations, infos = self._world.reset(seed)
-        self.agents = list(self._world.agents)
+        self.agents, self.acting = list(self._world.agents), list(self._world.acting)
         return observations, self._in_their_form(infos)
 
     def step(
@@ -71,15 +74,19 @@ class BatchedParallelEnv(ParallelEnv):
             actions: By agent, `[K]`, within `action_space`; those of agents no longer alive are ignored.
 
         Returns:
-            Observations, rewards, terminations, truncations and infos of the agents that were alive before the call.
+            Observations, rewards, terminations, truncations and infos of the agents that were alive before the call,
+            and of those that have just arrived.
 
         Raises:
             ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
             RuntimeError: If there is no episode under way.
         """
         step = self._world.step(actions)
-        self.agents = list(self._world.agents)
-        return step.observations, step.rewards, step.terminated, step.truncated, self._in_their_form(step.infos)
+        self.agents, self.acting = list(self._world.agents), list(self._world.acting)
+        newcomers = [agent for agent in step.observations if agent not in step.rewards]
+        rewards = step.rewards | dict.fromkeys(newcomers, 0.0)
+        terminated, truncated = (by | dict.fromkeys(newcomers, False) for by in (step.terminated, step.truncated))
+        return step.observations, rewards, terminated, truncated, self._in_their_form(step.infos)
 
     def _in_their_form(self, infos: Infos) -> Infos:
         """Replaces flat masks by what Gymnasium's spaces take."""

@@ -81,7 +81,7 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
             options: Ignored.
 
         Returns:
-            Observations float32 `[D]` and infos, by agent.
+            Observations float32 `[D]` and infos, by agent that acts first.
 
         Raises:
             ValueError: If RLlib was not told that there are several agents.
@@ -94,7 +94,8 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
             )
         observations, infos = self._world.reset(seed)
         self.agents = list(self._world.agents)
-        return observations, self._flattened(infos)
+        asked = {agent: observations[agent] for agent in self._world.acting}
+        return asked, self._flattened({agent: infos[agent] for agent in asked})
 
     def step(
         self, action_dict: Mapping[str, Any]
@@ -102,12 +103,14 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         """Advances the world by one step.
 
         Args:
-            action_dict: By agent, `[K]` (or one choice), within `action_spaces`; those of agents no longer alive are
-                ignored.
+            action_dict: By agent, `[K]` (or one choice), within `action_spaces`; those of agents that are not asked
+                are ignored.
 
         Returns:
             Observations, rewards, terminated (with `__all__`), truncated (`__all__` only) and infos, of the agents that
-            were alive before the call. An agent that terminated is not heard of again.
+            were alive before the call or have just arrived. Where agents take turns, only those that act next are
+            observed, as RLlib has it, but at the end all are. An agent that terminated is not heard of again, unless it
+            comes back.
 
         Raises:
             ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
@@ -119,7 +122,11 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         # Time is up for all at once. Were it said of each agent too, RLlib 2.60's `MultiAgentEpisode` would take the
         # episode for terminated ("case 2" in its `add_env_step`), and nobody would bootstrap from the last observation.
         truncated = {EVERYONE: step.all_truncated}
-        return step.observations, step.rewards, terminated, truncated, self._flattened(step.infos)
+        observations, infos = step.observations, step.infos
+        if self._world.agents:
+            heard = [a for a in observations if a in self._world.acting or step.terminated.get(a, False)]
+            observations, infos = {a: observations[a] for a in heard}, {a: infos[a] for a in heard}
+        return observations, step.rewards, terminated, truncated, self._flattened(infos)
 
     def set_task(self, task: Task | Mapping[str, Any]) -> None:
         """Sets what is played from the next reset on; a callback's way to a curriculum.

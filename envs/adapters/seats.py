@@ -80,13 +80,12 @@ class Seat:
 
 def seats_of(env: Any) -> list[Seat]:
     """The agents of a `ParallelEnv` (spaces are methods) or a `MultiAgentEnv` (spaces are looked up)."""
-    if callable(getattr(env, "agent_iter", None)):
-        allowed = "a ParallelEnv, which pettingzoo.utils.aec_to_parallel makes of it"
-        raise ValueError(f"env: got {type(env).__name__}, an AECEnv whose agents take turns, allowed is {allowed}")
     agents = list(getattr(env, "possible_agents", ()))
     if not agents:
-        allowed = "one that names its agents: a PettingZoo ParallelEnv or an RLlib MultiAgentEnv"
-        raise ValueError(f"env: got {type(env).__name__} without possible_agents, allowed is {allowed}")
+        allowed = "one that names its agents: a PettingZoo ParallelEnv or AECEnv, or an RLlib MultiAgentEnv"
+        raise ValueError(
+            f"env: got {type(getattr(env, 'unwrapped', env)).__name__} without possible_agents, allowed is {allowed}"
+        )
     parallel = callable(getattr(env, "observation_space", None))
     seats = []
     for agent in agents:

@@ -20,7 +20,8 @@ class AgentStep:
     """What came of a step, by agent that was alive before it.
 
     Attributes:
-        observations: What is seen next, float32 `[D]`; of an agent that terminated, zeros.
+        observations: What is seen next, float32 `[D]`; of an agent that terminated, zeros; also of agents that have
+            just arrived, who are in nothing else but `infos`.
         rewards: For the action just taken.
         terminated: The agent's future is over.
         truncated: The agent lives, but time is up.
@@ -48,6 +49,7 @@ class SingleWorld:
     Attributes:
         env: The batch.
         agents: Names of the agents alive now; none before the first reset and after the end of an episode.
+        acting: Names of those of them that are asked for an action now.
         observation_spaces: By agent.
         action_spaces: By agent; each agent's own, so that they can be seeded apart.
         state: Global state now, or at the end of the episode that is over, float32 `[S]`.
@@ -58,6 +60,7 @@ class SingleWorld:
             raise ValueError(f"env: got {env.num_worlds} worlds, allowed is a batch of 1")
         self.env = env
         self.agents: list[str] = []
+        self.acting: list[str] = []
         self._places = {agent: (g, a) for g in env.groups.values() for a, agent in enumerate(g.agent_ids)}
         self.observation_spaces: dict[str, Box] = {a: g.observation_space for a, (g, _) in self._places.items()}
         self.action_spaces = {agent: _own_space(group) for agent, (group, _) in self._places.items()}
@@ -84,14 +87,14 @@ class SingleWorld:
             seen = self.env.reset(int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed)
         self._started, self._begun, self._task_waits = True, False, False
         self.state = seen.state[0].copy()
-        self.agents = [agent for agent, (g, a) in self._places.items() if seen.alive[g.name][0, a]]
+        self.agents, self.acting = self._those(seen.alive), self._those(seen.acts)
         return self._seen(seen, self.agents), self._infos(seen, self.agents)
 
     def step(self, actions: Mapping[str, Any]) -> AgentStep:
         """Advances the world by one step.
 
         Args:
-            actions: By agent, `[K]`; those of agents that are no longer alive are ignored.
+            actions: By agent, `[K]`; those of agents that are not asked are ignored.
 
         Raises:
             ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
@@ -106,16 +109,19 @@ class SingleWorld:
         places = [(agent, group.name, a) for agent in acted for group, a in [self._places[agent]]]
         terminated = {agent: bool(step.terminated[name][0, a]) for agent, name, a in places}
         timed_out = bool(step.truncated[0])
-        infos = self._infos(seen, acted)
+        there = self._those(seen.alive)
+        shown = [*acted, *(agent for agent in there if agent not in acted)]
+        infos = self._infos(seen, shown)
         if final is not None:
             metrics = {name: float(figures[0]) for name, figures in final.metrics.items()}
             for agent, name, a in places:
                 infos[agent] |= {"metrics": metrics, "return": float(final.returns[name][0, a])}
         self._begun = final is not None
         self.state = seen.state[0].copy()
-        self.agents = [] if self._begun else [agent for agent in acted if not terminated[agent]]
+        self.agents = [] if self._begun else there
+        self.acting = [] if self._begun else self._those(seen.acts)
         return AgentStep(
-            observations=self._seen(seen, acted),
+            observations=self._seen(seen, shown),
             rewards={agent: float(step.rewards[name][0, a]) for agent, name, a in places},
             terminated=terminated,
             truncated={agent: timed_out and not over for agent, over in terminated.items()},
@@ -128,6 +134,10 @@ class SingleWorld:
         """Sets the task of the episode that the next `reset` begins."""
         self.env.set_tasks(task)
         self._task_waits = True
+
+    def _those(self, arrays: Mapping[str, NDArray[np.bool_]]) -> list[str]:
+        """Names of the agents for whom an array by group `[1, A]` is true."""
+        return [agent for agent, (group, a) in self._places.items() if arrays[group.name][0, a]]
 
     def _seen(self, seen: Observation, agents: list[str]) -> dict[str, NDArray[np.float32]]:
         places = {agent: self._places[agent] for agent in agents}
@@ -146,13 +156,13 @@ class SingleWorld:
         for agent in actions:
             if agent not in self._places:
                 raise ValueError(f"actions: got agent {agent!r}, allowed are {', '.join(self._places)}")
-        missing = [agent for agent in self.agents if agent not in actions]
+        missing = [agent for agent in self.acting if agent not in actions]
         if missing:
-            raise ValueError(f"actions: got none for {', '.join(missing)}, allowed is one for every agent alive")
+            raise ValueError(f"actions: got none for {', '.join(missing)}, allowed is one for every agent asked")
         gathered = {
             name: np.zeros((1, g.size, g.num_actions), g.action_space.dtype) for name, g in self.env.groups.items()
         }
-        for agent in self.agents:
+        for agent in self.acting:
             group, a = self._places[agent]
             gathered[group.name][0, a] = _checked(agent, group, actions[agent])
         return gathered

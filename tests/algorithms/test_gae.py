@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms.gae import advantages, explained_variance, standardised, successor_values
+from algorithms.gae import advantages, advantages_of_turns, explained_variance, standardised, successor_values
 
 GAMMA = 0.9
 
@@ -79,6 +79,74 @@ def test_it_agrees_with_the_definition(seed, steps, worlds, agents, gamma, lambd
         estimates, naive(rewards, values, following, terminated, ended, gamma, lambda_), atol=1e-4, rtol=1e-4
     )
     np.testing.assert_allclose(targets, estimates + values, atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    steps=st.integers(1, 14),
+    share=st.sampled_from([0.2, 0.6, 1.0]),
+    gamma=st.floats(0, 1),
+    lambda_=st.floats(0, 1),
+)
+def test_turns_are_steps_of_an_agents_own_time(seed, steps, share, gamma, lambda_):
+    """Each agent's turns, told as an episode in which it acts in every step, have the same estimates."""
+    rng = np.random.default_rng(seed)
+    shape = (steps, 2, 2)
+    rewards = rng.normal(size=shape).astype(np.float32)
+    values = rng.normal(size=(steps + 1, 2, 2)).astype(np.float32)
+    ended = rng.random(shape[:2]) < 0.15
+    terminated = (rng.random(shape) < 0.1) | (ended[:, :, None] & (rng.random(shape) < 0.5))
+    acts = rng.random((steps + 1, 2, 2)) < share
+    final = rng.normal(size=shape).astype(np.float32)
+    following = np.where(ended[:, :, None], final, values[1:])
+    estimates, targets, known = advantages_of_turns(
+        rewards, values, following, terminated, ended, acts, gamma=gamma, lambda_=lambda_
+    )
+    assert not (known & ~acts[:-1]).any()
+    for world, agent in np.ndindex(2, 2):
+        turns = np.flatnonzero(acts[:-1, world, agent])
+        told = {name: [] for name in ("rewards", "values", "following", "terminated", "ended")}
+        closed = []
+        for turn in turns:
+            earned, step = 0.0, turn
+            while True:
+                earned += rewards[step, world, agent]
+                over = terminated[step, world, agent] or ended[step, world]
+                if over or step + 1 == steps or acts[step + 1, world, agent]:
+                    break
+                step += 1
+            closed.append(over or acts[step + 1, world, agent])
+            told["rewards"].append(earned)
+            told["values"].append(values[turn, world, agent])
+            told["following"].append(following[step, world, agent] if over else values[step + 1, world, agent])
+            told["terminated"].append(terminated[step, world, agent])
+            told["ended"].append(ended[step, world])
+        assert known[turns, world, agent].tolist() == [bool(each) for each in closed]
+        kept = len(turns) - (bool(closed) and not closed[-1])
+        column = {name: np.array(part[:kept], np.float32).reshape(-1, 1, 1) for name, part in told.items()}
+        column["terminated"], column["ended"] = column["terminated"] > 0, column["ended"][:, :, 0] > 0
+        expected = naive(*column.values(), gamma, lambda_)[:, 0, 0]
+        found = estimates[turns[:kept], world, agent]
+        np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(
+            targets[turns[:kept], world, agent], found + values[turns[:kept], world, agent], atol=1e-6
+        )
+
+
+def test_turns_of_everyone_are_plain_steps():
+    """Where all act in every step the two estimators agree."""
+    rng = np.random.default_rng(3)
+    rewards, following = (rng.normal(size=(9, 2, 3)).astype(np.float32) for _ in range(2))
+    values = rng.normal(size=(10, 2, 3)).astype(np.float32)
+    terminated, ended = rng.random((9, 2, 3)) < 0.2, rng.random((9, 2)) < 0.2
+    following = np.where(ended[:, :, None], following, values[1:])
+    settings_ = {"gamma": 0.9, "lambda_": 0.8}
+    plain, _ = advantages(rewards, values[:-1], following, terminated, ended, **settings_)
+    acts = np.ones((10, 2, 3), bool)
+    turns, _, known = advantages_of_turns(rewards, values, following, terminated, ended, acts, **settings_)
+    np.testing.assert_allclose(turns, plain, atol=1e-6)
+    assert known.all()
 
 
 def test_nothing_of_the_dead_reaches_the_living():
