@@ -13,11 +13,13 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
+from algorithms.collector import Collector
 from algorithms.mapping import PolicyMapping, PolicyMode
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.module import ActorCriticModule, module_spec
 from algorithms.runner import BatchedEnvRunner
 from algorithms.torch_settings import MatmulPrecision
+from algorithms.trajectory import Trajectory
 from envs.base import AgentGroup, Task
 from envs.registry import get_domain
 
@@ -145,6 +147,21 @@ class BatchedConfig(AlgorithmConfig):
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The kind of network; `validate` says how each is built."""
         return RLModuleSpec(module_class=ActorCriticModule)
+
+    # -- what an algorithm brings to sampling ------------------------------------------------------------------------
+
+    def collector(self, module: ActorCriticModule, trajectory: Trajectory) -> Collector:
+        """How a module acts, and what the learner gets of its trajectory; every algorithm has its own.
+
+        Args:
+            module: The module.
+            trajectory: What the runner writes to.
+        """
+        raise NotImplementedError(f"collector: {type(self).__name__} has none, allowed is a Collector")
+
+    def reads_state(self) -> bool:
+        """Whether trajectories hold the global state."""
+        return self.network_config().central_critic
 
     # -- checks ----------------------------------------------------------------------------------------------------
 

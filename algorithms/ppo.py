@@ -25,7 +25,10 @@ from algorithms.algorithm import BatchedAlgorithm
 from algorithms.config import BatchedConfig, at_least, between
 from algorithms.gae import explained_variance, standardised
 from algorithms.learner import PPOLearner
+from algorithms.networks.module import ActorCriticModule
+from algorithms.on_policy import ActorCriticCollector
 from algorithms.rollout import Columned, Rollout
+from algorithms.trajectory import Trajectory
 
 
 class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
@@ -53,6 +56,10 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
     def get_default_learner_class(self) -> type[Learner]:
         """Our learner."""
         return PPOLearner
+
+    def collector(self, module: ActorCriticModule, trajectory: Trajectory) -> ActorCriticCollector:
+        """Rows with generalised advantages."""
+        return ActorCriticCollector(module, trajectory, gamma=self.gamma, lambda_=self.lambda_)
 
     def validate(self) -> None:
         """Checks all settings.

@@ -22,18 +22,16 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     WEIGHTS_SEQ_NO,
 )
-from torch import Tensor
 
+from algorithms.collector import Collector
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.module import ActorCriticModule
-from algorithms.rollout import EpisodeRecord, ModuleColumns, Rollout
+from algorithms.rollout import EpisodeRecord, Rollout
 from algorithms.seeds import Use, derived_seed, generator
 from algorithms.torch_settings import use_threads
+from algorithms.trajectory import Trajectory
 from envs.base import BatchedEnv, Observation, Task
 from envs.registry import get_domain
-
-VALUE_CHUNK = 2048
-"""Rows of one forward pass over a finished rollout: more do not fit the cache."""
 
 
 class BatchedEnvRunner(EnvRunner):
@@ -57,7 +55,7 @@ class BatchedEnvRunner(EnvRunner):
         self._restarts = 0
         self._tasks: list[dict[str, Any]] = []
         self._observation: Observation | None = None
-        self._columns: dict[str, ModuleColumns] = {}
+        self._collectors: dict[str, Collector] = {}
         self._weights_seq_no = 0
         self.mapping: PolicyMapping = self.config.policy_mapping()
         self.make_env()
@@ -77,7 +75,7 @@ class BatchedEnvRunner(EnvRunner):
             first_world=self._position * self.config.num_envs_per_env_runner,
         )
         self._observation = None
-        self._columns = {}
+        self._collectors = {}
         if self._tasks:
             self.set_tasks(self._tasks)
 
@@ -120,10 +118,10 @@ class BatchedEnvRunner(EnvRunner):
         steps = self.config.rollout_steps() if num_timesteps is None else -(-num_timesteps // worlds)
         if self._observation is None:
             self._observation = self.env.reset(self._world_seed())
-        columns = self._allocate(steps, self._observation)
+        collectors = self._ready(steps, self._observation)
         with torch.inference_mode():
-            episodes = self._play(columns, steps)
-            batches = {module_id: self._finish(module_id, column) for module_id, column in columns.items()}
+            episodes = self._play(collectors, steps)
+            batches = {module_id: collector.finish() for module_id, collector in collectors.items()}
         self.round += 1
         rollout = Rollout(self.worker_index, batches, steps * worlds, episodes)
         self._count(rollout)
@@ -136,26 +134,27 @@ class BatchedEnvRunner(EnvRunner):
         except Exception as error:
             return error
 
-    def _allocate(self, steps: int, observation: Observation) -> dict[str, ModuleColumns]:
-        """The columns to write to: those of the last rollout, if they fit."""
+    def _ready(self, steps: int, observation: Observation) -> dict[str, Collector]:
+        """The modules' collectors, with trajectories to write to: those of the last rollout, if they fit."""
         assert self.env is not None
-        if not self._columns or next(iter(self._columns.values())).shape[0] != steps:
+        if not self._collectors or next(iter(self._collectors.values())).trajectory.shape[0] != steps:
             for module_id, parts in self.mapping.modules.items():
                 module = self._module(module_id)
-                self._columns[module_id] = ModuleColumns(
+                trajectory = Trajectory(
                     self.mapping,
                     module_id,
                     steps,
                     self.env.num_worlds,
                     masked=any(part.group in observation.action_masks for part in parts),
-                    state_size=module.state_size if module.network.central_critic else 0,
+                    state_size=module.state_size if self.config.reads_state() else 0,
                 )
-        for column in self._columns.values():
-            column.begin()
-        return self._columns
+                self._collectors[module_id] = self.config.collector(module, trajectory)
+        for collector in self._collectors.values():
+            collector.trajectory.begin()
+        return self._collectors
 
-    def _play(self, columns: Mapping[str, ModuleColumns], steps: int) -> list[EpisodeRecord]:
-        """Fills the columns; returns the episodes that ended."""
+    def _play(self, collectors: Mapping[str, Collector], steps: int) -> list[EpisodeRecord]:
+        """Fills the trajectories; returns the episodes that ended."""
         assert self.env is not None
         assert self._observation is not None
         env, observation = self.env, self._observation
@@ -166,41 +165,21 @@ class BatchedEnvRunner(EnvRunner):
             )
             for group in env.groups.values()
         }
-        modules = {module_id: self._module(module_id) for module_id in columns}
         episodes: list[EpisodeRecord] = []
         for step in range(steps):
-            for module_id, column in columns.items():
-                column.see(step, observation)
-                module, batch = modules[module_id], column.batch(step)
-                if module.network.share_trunk:
-                    dist_inputs, values = module.forward_policy_and_value(batch)
-                    column.foresee(step, values)
-                else:
-                    dist_inputs = module.forward_policy(batch)
-                self.mapping.scatter(actions, module_id, column.act(step, dist_inputs, draws))
+            for module_id, collector in collectors.items():
+                collector.trajectory.see(step, observation)
+                self.mapping.scatter(actions, module_id, collector.act(step, draws))
             result = env.step(actions)
             observation = result.observation
-            for column in columns.values():
-                column.outcome(step, result)
+            for collector in collectors.values():
+                collector.trajectory.outcome(step, result)
             if result.final is not None:
                 episodes += EpisodeRecord.of(result.final)
-        for column in columns.values():
-            column.see(steps, observation)
+        for collector in collectors.values():
+            collector.trajectory.see(steps, observation)
         self._observation = observation
         return episodes
-
-    def _finish(self, module_id: str, column: ModuleColumns) -> dict[str, NDArray[Any]]:
-        """Values what has none yet, estimates advantages, and hands over the rows of agents that acted."""
-        module, steps = self._module(module_id), column.shape[0]
-        per_pass = max(1, VALUE_CHUNK // (column.shape[1] * column.shape[2]))
-        first = steps if module.network.share_trunk else 0
-        for start in range(first, steps + 1, per_pass):
-            stop = min(start + per_pass, steps + 1)
-            column.foresee(start, module.compute_values(column.critic_batch(start, stop)))
-        batch, living = column.finals()
-        ends = _in_chunks(module, batch) if batch else torch.zeros(0)
-        estimates, targets = column.estimate(ends.numpy(), living, gamma=self.config.gamma, lambda_=self.config.lambda_)
-        return column.rows(estimates, targets)
 
     def _module(self, module_id: str) -> ActorCriticModule:
         module = self.module[module_id]
@@ -312,16 +291,6 @@ class BatchedEnvRunner(EnvRunner):
     def stop(self) -> None:
         """Lets the worlds go."""
         self.env = None
-
-
-def _in_chunks(module: ActorCriticModule, batch: Mapping[str, Tensor]) -> Tensor:
-    """Values of a batch of any size, `[N]`."""
-    rows = len(batch[Columns.OBS])
-    parts = [
-        module.compute_values({name: column[start : start + VALUE_CHUNK] for name, column in batch.items()})
-        for start in range(0, rows, VALUE_CHUNK)
-    ]
-    return torch.cat(parts)
 
 
 def _as_list(names: str | Collection[str] | None) -> list[str]:
