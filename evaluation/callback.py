@@ -19,10 +19,10 @@ from curriculum.config import Curriculum
 from envs.base import BatchedEnv
 from envs.registry import get_domain
 from evaluation.progress import LearningCurve, LearningPoint, StageStart
-from evaluation.statistics import Interval, score_interval
+from evaluation.statistics import Interval, score_interval, strata_interval
 from evaluation.suite import Suite, validation_tasks
-from policies.base import Policy
-from policies.heuristics import Baselines, baselines
+from policies.base import Policy, Sampled
+from policies.heuristics import Baselines, yardsticks_of
 from policies.rollout import play
 
 
@@ -34,8 +34,11 @@ class EvaluationPoint(BaseModel):
     iteration: int = Field(ge=0, description="Training iterations done; 0 is the untrained policy.")
     env_steps: int = Field(ge=0, description="Steps of single worlds sampled so far.")
     seconds: float = Field(ge=0, description="Training time so far [s].")
-    score: Interval = Field(description="Mean score over the tasks.")
-    tasks: dict[str, Interval] = Field(description="Score on each task.")
+    score: Interval = Field(description="Mean score over the tasks; mean return in a domain without yardsticks.")
+    tasks: dict[str, Interval] = Field(description="Score, or mean return, on each task.")
+    sampled: Interval | None = Field(
+        None, description="Mean return of the policy that samples, in a domain without yardsticks."
+    )
     stage: int = Field(0, ge=0, description="Index of the stage that was trained on.")
     stage_name: str = Field("", description="Its name; empty without a curriculum.")
 
@@ -47,7 +50,8 @@ class EvaluationCallback(RLlibCallback):
         suite: Says on which seed, how many episodes and which stages; see `Validation`.
         curriculum: The stages.
         every: Iterations between evaluations.
-        yardsticks: The naive and the informed policy; the domain's own if None.
+        yardsticks: The naive and the informed policy; the domain's own if None. Without an informed one a score is
+            the mean return.
 
     Attributes:
         history: All evaluations, oldest first, the untrained policy's included.
@@ -77,9 +81,9 @@ class EvaluationCallback(RLlibCallback):
         self._env = get_domain(self._suite.domain).env(
             algorithm.config.env_config, min(128, self._suite.validation.episodes)
         )
-        sticks = self._yardsticks or baselines(self._suite.domain)
+        sticks = self._yardsticks or yardsticks_of(self._suite.domain)
         self._naive = self._returns(sticks.policies[sticks.naive]())
-        self._informed = self._returns(sticks.policies[sticks.informed]())
+        self._informed = self._returns(sticks.policies[sticks.informed]()) if sticks.informed else []
         self.history = [self._evaluate(algorithm, 0, 0, 0.0, 0, self.stages[0].name)]
 
     def on_train_result(
@@ -110,6 +114,8 @@ class EvaluationCallback(RLlibCallback):
         result["eval_score_high"] = latest.score.high
         result["eval_score_best"] = max(point.score.estimate for point in self.history)
         result["eval_iteration"] = latest.iteration
+        if latest.sampled is not None:
+            result["eval_unit"], result["eval_sampled"] = "return", latest.sampled.estimate
         for name, interval in latest.tasks.items():
             result[f"eval_score/{name}"] = interval.estimate
 
@@ -153,18 +159,27 @@ class EvaluationCallback(RLlibCallback):
         self, algorithm: Any, iteration: int, env_steps: int, seconds: float, stage: int, stage_name: str
     ) -> EvaluationPoint:
         """Plays the policy as it stands."""
-        returns = self._returns(algorithm.as_policy())
+        policy = algorithm.as_policy()
+        returns, sampled = self._returns(policy), None
         options: dict[str, Any] = {"confidence": self._suite.confidence, "seed": self._suite.validation.seed}
-        tasks = {
-            task.name: score_interval([mine], [naive], [informed], **options)
-            for task, mine, naive, informed in zip(self._tasks, returns, self._naive, self._informed, strict=True)
-        }
+        if self._informed:
+            score = score_interval(returns, self._naive, self._informed, **options)
+            tasks = {
+                task.name: score_interval([mine], [naive], [informed], **options)
+                for task, mine, naive, informed in zip(self._tasks, returns, self._naive, self._informed, strict=True)
+            }
+        else:
+            score, sampled = (strata_interval(each, **options) for each in (returns, self._returns(Sampled(policy))))
+            tasks = {
+                task.name: strata_interval([mine], **options) for task, mine in zip(self._tasks, returns, strict=True)
+            }
         return EvaluationPoint(
             iteration=iteration,
             env_steps=env_steps,
             seconds=seconds,
-            score=score_interval(returns, self._naive, self._informed, **options),
+            score=score,
             tasks=tasks,
+            sampled=sampled,
             stage=stage,
             stage_name=stage_name,
         )

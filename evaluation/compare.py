@@ -20,13 +20,15 @@ from evaluation.statistics import (
     strata_difference,
     strata_interval,
 )
-from evaluation.suite import Scenario, Suite
+from evaluation.suite import Column, Scenario, Suite
 from evaluation.worlds import SuiteWorlds
-from policies.base import Policy, RandomPolicy
-from policies.heuristics import Baselines, baselines
-from policies.rollout import play
+from policies.base import Policy, RandomPolicy, Sampled
+from policies.heuristics import Baselines, yardsticks_of
+from policies.rollout import Episodes, play
 
 Floats = NDArray[np.float64]
+GROUP_RETURN = "return_"
+"""How a figure of one group's mean return is called, before the group's name."""
 KIND_TITLES = {"held_out": "All held-out scenarios", "stress": "All stress scenarios", "real": "All real data"}
 
 
@@ -53,30 +55,35 @@ def compare(
         suite: The scenarios.
         env_config: The run's env config, which fixes the spaces.
         learned: Trained policies, by the name the tables show.
-        yardsticks: What they are compared with; the domain's own if None. A random policy is added.
+        yardsticks: What they are compared with; the domain's own if None. A random policy is added. Where there is no
+            informed one there are no scores, and the learned policies are played twice, as they are and sampled: of
+            some problems the most likely action is no solution.
         scenarios: Names of the scenarios to play; all if None.
         progress: Told the title of each scenario before it is played.
 
     Raises:
         ValueError: If a learned policy cannot act in a scenario's env, or a name is taken twice or unknown.
     """
-    sticks = yardsticks or baselines(suite.domain)
+    sticks = yardsticks or yardsticks_of(suite.domain)
     makers: dict[str, Callable[[], Policy]] = {**sticks.policies}
     makers.setdefault("random", RandomPolicy)
     if taken := sorted(set(makers) & set(learned)):
         raise ValueError(f"learned: got the name {taken[0]!r}, allowed are names other than {', '.join(makers)}")
     chosen = suite.scenarios if scenarios is None else [suite.scenario(name) for name in scenarios]
     envs = SuiteWorlds(suite.domain, env_config)
+    learners = [*learned, *(() if sticks.informed else map(sampled, learned))]
     everything: list[tuple[Scenario, dict[str, _Played]]] = []
     results = []
     for scenario in chosen:
         progress(scenario.title)
         env = envs.of(scenario)
         players = {name: envs.fit(policy, env) for name, policy in learned.items()}
+        if not sticks.informed:
+            players |= {sampled(name): Sampled(policy) for name, policy in players.items()}
         players |= {name: make() for name, make in makers.items() if name not in scenario.exclude}
         played = {name: _play(env, policy, scenario, suite.seed) for name, policy in players.items()}
         everything.append((scenario, played))
-        results.append(_examine(suite, scenario, played, sticks, list(learned)))
+        results.append(_examine(suite, scenario, played, sticks, learners))
     return Comparison(
         domain=suite.domain,
         title=suite.title,
@@ -85,10 +92,10 @@ def compare(
         confidence=suite.confidence,
         naive=sticks.naive,
         informed=sticks.informed,
-        learners=tuple(learned),
+        learners=tuple(learners),
         headline=suite.headline,
-        columns=suite.columns,
-        overall=tuple(_together(suite, everything, sticks, list(learned))),
+        columns=suite.columns or _group_columns(results),
+        overall=tuple(_together(suite, everything, sticks, learners)),
         scenarios=tuple(results),
     )
 
@@ -98,9 +105,37 @@ def _play(env: BatchedEnv, policy: Policy, scenario: Scenario, seed: int) -> _Pl
     per_world = -(-scenario.episodes // env.num_worlds)
     runs = [play(env, policy, task, seed=seed, episodes_per_world=per_world) for task in scenario.tasks]
     if not scenario.variants:
-        return _Played(runs[0].returns, runs[0].metrics)
+        return _Played(runs[0].returns, runs[0].metrics | _group_returns(runs[0]))
     metrics = {name: np.array([run.metrics[name].mean() for run in runs]) for name in runs[0].metrics}
     return _Played(np.array([run.returns.mean() for run in runs]), metrics)
+
+
+def sampled(name: str) -> str:
+    """What a learned policy is called where it samples its actions."""
+    return f"{name} (sampled)"
+
+
+def _group_returns(run: Episodes) -> dict[str, Floats]:
+    """Each group's mean return, `[E]`, where there are several; NaN where nobody of it took part."""
+    if len(run.agent_returns) < 2:
+        return {}
+    figures = {}
+    for name, returns in run.agent_returns.items():
+        present = np.isfinite(returns)
+        count = present.sum(axis=1)
+        total = np.where(present, returns, 0.0).sum(axis=1)
+        figures[GROUP_RETURN + name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return figures
+
+
+def _group_columns(results: Sequence[ScenarioResult]) -> tuple[Column, ...]:
+    """Columns of the groups' returns, for a suite that names none."""
+    found = {name: None for result in results for policy in result.policies for name in policy.metrics}
+    return tuple(
+        Column(metric=name, title=f"return of {name.removeprefix(GROUP_RETURN)}", better="higher")
+        for name in found
+        if name.startswith(GROUP_RETURN)
+    )
 
 
 def _examine(
@@ -120,6 +155,7 @@ def _examine(
             PolicyResult(
                 policy=name,
                 learned=name in learners,
+                sampled=name in learners and any(name == sampled(other) for other in learners),
                 score=score,
                 mean_return=_interval(mine.returns, suite),
                 metrics=_figures(mine.metrics, suite),

@@ -14,7 +14,7 @@ from envs.base import BatchedEnv, EnvConfig, Task
 from evaluation.suite import Measure, Suite
 from evaluation.worlds import SuiteWorlds
 from policies.base import Policy
-from policies.heuristics import Baselines, baselines
+from policies.heuristics import Baselines, yardsticks_of
 
 
 class Curve(BaseModel):
@@ -58,7 +58,7 @@ def draw_suite(
         learned: Trained policies, by name.
         yardsticks: The domain's own if None.
     """
-    sticks = yardsticks or baselines(suite.domain)
+    sticks = yardsticks or yardsticks_of(suite.domain)
     measure = suite.measure
     names = [name for name in measure.policies or sticks.policies if name in sticks.policies and name != "random"]
     worlds = SuiteWorlds(suite.domain, env_config, max_worlds=measure.worlds)

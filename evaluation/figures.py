@@ -21,7 +21,7 @@ BANDS = ("rgba(11,92,168,0.035)", "rgba(11,92,168,0.085)")
 
 def colours_of(names: Sequence[str], learners: Sequence[str], naive: str, informed: str) -> dict[str, str]:
     """One colour a policy, the same in every picture."""
-    colours, free = {naive: NAIVE, informed: INFORMED}, list(OTHERS)
+    colours, free = {naive: NAIVE} | ({informed: INFORMED} if informed else {}), list(OTHERS)
     for name in names:
         if name not in colours:
             colours[name] = LEARNER if name in learners else free.pop(0) if free else MUTED

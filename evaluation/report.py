@@ -23,6 +23,7 @@ from evaluation.table import (
     bounded,
     difference_of,
     learner_of,
+    measure_of,
     policies_of,
     show_headline,
     show_interval,
@@ -130,7 +131,6 @@ def _summary(comparison: Comparison, results: Sequence[ScenarioResult]) -> dict[
     present = {policy.policy for result in results for policy in result.policies}
     names = [*comparison.learners, *(n for n in policies_of(comparison) if n not in comparison.learners)]
     names = [name for name in names if name in present]
-    column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
     rows = []
     for result in results:
         learner, cells = learner_of(result), []
@@ -148,7 +148,7 @@ def _summary(comparison: Comparison, results: Sequence[ScenarioResult]) -> dict[
                 }
             )
         rows.append({"result": result, "cells": cells})
-    return {"names": names, "rows": rows, "figure": "Mean score" if column is None else column.title}
+    return {"names": names, "rows": rows, "figure": measure_of(comparison)}
 
 
 def _range(comparison: Comparison, policy: PolicyResult) -> str:

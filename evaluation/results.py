@@ -20,6 +20,7 @@ class PolicyResult(_Result):
 
     policy: str = Field(description="Name of the policy.")
     learned: bool = Field(description="Whether it was trained; the others are yardsticks.")
+    sampled: bool = Field(False, description="Whether it is a learned policy again, with its actions sampled.")
     score: Interval | None = Field(description="Score: 0 naive, 1 informed; None where no score is defined.")
     mean_return: Interval = Field(description="Mean return of an episode, over agents [reward].")
     metrics: dict[str, Interval] = Field({}, description="The domain's figures, by name.")
@@ -55,7 +56,7 @@ class Comparison(_Result):
     seed: int = Field(description="Seed of the worlds.")
     confidence: float = Field(description="Two-sided confidence of all intervals.")
     naive: str = Field(description="Policy that scores 0.")
-    informed: str = Field(description="Policy that scores 1.")
+    informed: str = Field(description="Policy that scores 1; empty where there is none, and so no score.")
     learners: tuple[str, ...] = Field(description="Names of the learned policies.")
     headline: str | None = Field(None, description="Metric whose paired differences are tested beside the returns.")
     columns: tuple[Column, ...] = Field((), description="How the figures are shown.")

@@ -23,12 +23,15 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
     """
     parts: list[RenderableType] = [scenario_table(comparison, result) for result in comparison.overall]
     parts.append(summary_table(comparison))
-    if details:
+    if details or not comparison.informed:
         parts += [scenario_table(comparison, result) for result in comparison.scenarios]
     percent = f"{100 * comparison.confidence:.0f}%"
+    measure = f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}"
+    if not comparison.informed:
+        measure = "There are no scores, as the domain brings no yardsticks: returns are shown as they are"
     parts.append(
         Text(
-            f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}; {percent} intervals in brackets. On the same "
+            f"{measure}; {percent} intervals in brackets. On the same "
             f"worlds the learner is {MARKS['better']} better, {MARKS['worse']} worse beyond chance, "
             f"{MARKS['unclear']} too close to tell.",
             style="dim",
@@ -39,9 +42,7 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
 
 def summary_table(comparison: Comparison) -> Table:
     """A row a scenario, a column a policy: the headline figure, or the score where there is none."""
-    column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
-    title = "Mean score" if column is None else column.title
-    table = Table(title=f"{title} by scenario", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=f"{measure_of(comparison)} by scenario", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("scenario")
     names = list(dict.fromkeys([*comparison.learners, *policies_of(comparison)]))
     for name in names:
@@ -57,19 +58,27 @@ def summary_table(comparison: Comparison) -> Table:
     return table
 
 
+def measure_of(comparison: Comparison) -> str:
+    """What a summary shows of each policy: the headline figure, else the score, else the return."""
+    column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
+    if column is not None:
+        return column.title
+    return "Mean score" if comparison.informed else "Mean return"
+
+
 def scenario_table(comparison: Comparison, result: ScenarioResult) -> Table:
     """One scenario, a row a policy, all figures."""
     shown = [column for column in comparison.columns if any(column.metric in p.metrics for p in result.policies)]
     table = Table(title=f"{result.title} ({result.samples} samples)", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("policy")
-    table.add_column("score", justify="right")
+    table.add_column("score" if comparison.informed else "mean return", justify="right")
     for column in shown:
         table.add_column(column.title.lower(), justify="right")
     learner = learner_of(result)
     if learner is not None:
         table.add_column(f"{learner.policy} is", justify="right")
     for policy in result.policies:
-        cells = [policy.policy, show_interval(policy.score)]
+        cells = [policy.policy, show_interval(policy.score if comparison.informed else policy.mean_return)]
         for column in shown:
             figure = policy.metrics.get(column.metric)
             cells.append("" if figure is None else column.show(figure.estimate))
@@ -88,8 +97,8 @@ def policies_of(comparison: Comparison) -> list[str]:
 
 
 def learner_of(result: ScenarioResult) -> PolicyResult | None:
-    """The best learned policy."""
-    return next((policy for policy in result.policies if policy.learned), None)
+    """The best learned policy, as it is served."""
+    return next((policy for policy in result.policies if policy.learned and not policy.sampled), None)
 
 
 def show_interval(interval: Interval | None, digits: int = 2) -> str:

@@ -63,6 +63,12 @@ def headline(comparison: Comparison) -> str:
     result = next((r for r in results if r.kind == "held_out" and learner_of(r) is not None), None)
     learner = None if result is None else learner_of(result)
     if learner is None or learner.score is None:
+        if learner is not None and not comparison.informed and comparison.naive in learner.differences:
+            word = {"better": "earns more than", "worse": "earns less than", "unclear": "cannot be told apart from"}
+            said = word[word_of(learner.differences[comparison.naive])]
+            return (
+                f"On {comparison.noun} it has never seen, the trained team {said} {label_of(comparison.naive)} actions."
+            )
         return "No score could be given: the comparison below says what was earned."
     informed, naive, score = label_of(comparison.informed), label_of(comparison.naive), learner.score
     if score.high < 0:

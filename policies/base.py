@@ -56,6 +56,32 @@ class Policy(ABC):
         return state
 
 
+class Sampled(Policy):
+    """A policy that samples its actions also where it is asked for the most likely ones.
+
+    Args:
+        policy: The policy.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.name = f"{policy.name} (sampled)"
+
+    def bind(self, env: BatchedEnv) -> None:
+        """Binds the policy."""
+        self.policy.bind(env)
+
+    def act(
+        self, observation: Observation, state: PolicyState, *, deterministic: bool, rng: np.random.Generator
+    ) -> tuple[Actions, PolicyState]:
+        """Samples; `deterministic` is ignored."""
+        return self.policy.act(observation, state, deterministic=False, rng=rng)
+
+    def forget(self, state: PolicyState, worlds: IntArray) -> PolicyState:
+        """The policy's state without some worlds."""
+        return self.policy.forget(state, worlds)
+
+
 class RandomPolicy(Policy):
     """Uniform over the allowed actions; zero where a continuous dimension is masked."""
 

@@ -29,6 +29,8 @@ EVAL = "eval_score"
 EVAL_LOW = "eval_score_low"
 EVAL_HIGH = "eval_score_high"
 EVAL_ITERATION = "eval_iteration"
+EVAL_UNIT = "eval_unit"
+EVAL_SAMPLED = "eval_sampled"
 CHECKPOINT_SCORE = "checkpoint_score"
 BEST = "best_eval_score"
 SINCE_BEST = "episodes_since_best"
@@ -51,12 +53,15 @@ NAMES = (
     EVAL_LOW,
     EVAL_HIGH,
     EVAL_ITERATION,
+    EVAL_UNIT,
+    EVAL_SAMPLED,
     BEST,
     SINCE_BEST,
     SKIPPED,
 )
 """Every flat name. `eval_score` is the latest evaluation's, carried forward; `skipped_steps` counts the gradient steps
-that were left out so far because they were not finite.
+that were left out so far because they were not finite. In a domain without yardsticks `eval_unit` says `return`: then
+`eval_score` is the mean return, and `eval_sampled` that of the policy that samples its actions.
 
 `checkpoint_score` is minus infinity where there was no evaluation: a checkpoint is ranked by no other policy's score.
 """

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.export import export_bundle
-from evaluation.compare import compare
+from evaluation.compare import compare, sampled
 from evaluation.curves import draw_suite
 from evaluation.results import Comparison, PolicyResult
 from evaluation.suite import Suite
 from policies.bundle import BundleError, BundlePolicy, load_bundle
-from policies.heuristics import has_baselines
 from policies.registry import ModelRegistry, RegistryError, Score, Version
 from rllib_configs.errors import one_line
 from rllib_configs.schema import ExperimentConfig
@@ -50,12 +49,13 @@ class Finished:
         stopped_by: Why training ended, in words.
         history: The flat figures of every iteration.
         bundle: The exported policy's folder.
-        comparison: What its examination found; None for a domain without yardsticks.
-        report: The HTML report; None without an examination.
+        comparison: What its examination found.
+        report: The HTML report.
         model: Its name in the model registry; None if it is not registered.
         version: Its version there.
         champion: Version that is the champion now; None if there is none.
         note: What went wrong in registering it, in one line.
+        warning: What to beware of in serving it, in one line.
     """
 
     name: str
@@ -66,17 +66,16 @@ class Finished:
     stopped_by: str
     history: list[dict[str, Any]] = field(repr=False)
     bundle: Path
-    comparison: Comparison | None = field(repr=False)
-    report: Path | None
+    comparison: Comparison = field(repr=False)
+    report: Path
     model: str | None
     version: int | None
     champion: int | None
     note: str = ""
+    warning: str = ""
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Score by scenario and policy, where there is one."""
-        if self.comparison is None:
-            return {}
         return {
             scenario.name: {p.policy: p.score.estimate for p in scenario.policies if p.score is not None}
             for scenario in (*self.comparison.overall, *self.comparison.scenarios)
@@ -132,18 +131,16 @@ def finish(result: ExperimentResult) -> Finished:
     hush()
     say("exporting the best checkpoint")
     bundle = _export(result)
-    comparison = _examine(result, bundle, say) if has_baselines(result.config.domain) else None
+    comparison = _examine(result, bundle, say)
     version, champion, note = None, None, ""
-    if comparison is not None and result.config.tracking.enabled:
+    if result.config.tracking.enabled:
         say("registering the model")
         try:
             version, champion = _register(result, comparison)
         except (RegistryError, BundleError) as error:  # a registry that is down costs no training
             note = one_line(error)
-    report = None
-    if comparison is not None:
-        say("writing the report")
-        report = _report(result, bundle, comparison, version)
+    say("writing the report")
+    report = _report(result, bundle, comparison, version)
     finished = Finished(
         name=result.name,
         folder=result.folder,
@@ -159,6 +156,7 @@ def finish(result: ExperimentResult) -> Finished:
         version=None if version is None else version.version,
         champion=champion,
         note=note,
+        warning=unsure(comparison),
     )
     _save_summary(finished, bundle)
     if (mirror := mirror_of(result.config, result.folder)) is not None:
@@ -207,7 +205,9 @@ def _examine(result: ExperimentResult, policy: BundlePolicy, say: Say) -> Compar
 
 def _report(result: ExperimentResult, policy: BundlePolicy, comparison: Comparison, version: Version | None) -> Path:
     """Draws the curves within an episode and writes the report."""
-    curves = draw_suite(suite_of(result.config), result.config.env_config(), {LEARNER: policy})
+    curves = []
+    if comparison.informed:  # a domain without yardsticks has nothing to draw either
+        curves = draw_suite(suite_of(result.config), result.config.env_config(), {LEARNER: policy})
     return write_experiment_report(
         result.folder / paths.REPORT,
         result.config,
@@ -223,9 +223,9 @@ def _report(result: ExperimentResult, policy: BundlePolicy, comparison: Comparis
 def _register(result: ExperimentResult, comparison: Comparison) -> tuple[Version | None, int | None]:
     """Registers the bundle, once; returns its version and the champion's."""
     found = headline(comparison)
-    if found is None or found.score is None:
+    if found is None:
         return None, None
-    score = found.score
+    score = found.score or found.mean_return
     uri = result.config.tracking.uri
     registry = ModelRegistry(uri, artifact_root(uri))
     name = result.config.model_name
@@ -252,12 +252,24 @@ def _champion(registry: ModelRegistry, name: str) -> int | None:
 
 
 def headline(comparison: Comparison) -> PolicyResult | None:
-    """The learner over all held-out scenarios together, or in the first that has scores."""
+    """The learner over all held-out scenarios together, or in the first that has scores, or returns only."""
     for scenario in (*comparison.overall, *comparison.scenarios):
-        learner = next((p for p in scenario.policies if p.learned), None)
-        if scenario.kind == "held_out" and learner is not None and learner.score is not None:
+        learner = scenario.of(LEARNER)
+        if scenario.kind == "held_out" and learner is not None and (learner.score or not comparison.informed):
             return learner
     return None
+
+
+def unsure(comparison: Comparison) -> str:
+    """A warning where the team earns less by its most likely actions, which are served, than by sampled ones."""
+    for scenario in comparison.scenarios:
+        served, drawn = scenario.of(LEARNER), scenario.of(sampled(LEARNER))
+        if served is not None and drawn is not None and served.mean_return.high < drawn.mean_return.low:
+            return (
+                f"in {scenario.name} the most likely actions return {served.mean_return.estimate:.4g} and sampled ones "
+                f"{drawn.mean_return.estimate:.4g}: the team relies on chance, so ask the service for sampled actions"
+            )
+    return ""
 
 
 def evaluation_name(suite: Suite, config: ExperimentConfig) -> str:
@@ -280,5 +292,10 @@ def _save_summary(finished: Finished, policy: BundlePolicy) -> None:
             "version": finished.version,
             "champion": finished.champion,
             "scores": finished.scores(),
+            "returns": {
+                scenario.name: {policy.policy: policy.mean_return.estimate for policy in scenario.policies}
+                for scenario in finished.comparison.scenarios
+            },
+            "warning": finished.warning,
         },
     )

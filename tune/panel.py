@@ -26,7 +26,7 @@ def panel(finished: Finished) -> RenderableType:
     following.add_column(style="bold", overflow="fold")
     for name, command in _next(finished):
         following.add_row(name, command)
-    parts: list[RenderableType] = [] if finished.comparison is None else [table_of(finished.comparison), Text()]
+    parts: list[RenderableType] = [table_of(finished.comparison), Text()]
     return Group(*parts, facts, Text("\nWhat to type next", style="dim"), following)
 
 
@@ -39,8 +39,7 @@ def _facts(finished: Finished) -> list[tuple[str, str]]:
     if stage_of(row):
         done = ", passed" if row.get(figures.CURRICULUM_DONE) else ""
         lines.append(("stage reached", stage_of(row) + done))
-    if finished.report is not None:
-        lines.append(("report", _short(finished.report)))
+    lines.append(("report", _short(finished.report)))
     lines.append(("policy", _short(finished.bundle)))
     if finished.version is not None:
         crowned = finished.champion == finished.version
@@ -48,18 +47,20 @@ def _facts(finished: Finished) -> list[tuple[str, str]]:
         lines.append(("model", f"{finished.model} version {finished.version}, {role}"))
     elif finished.note:
         lines.append(("model", f"not registered: {finished.note}"))
+    if finished.warning:
+        lines.append(("beware", finished.warning))
     return lines
 
 
 def _next(finished: Finished) -> list[tuple[str, str]]:
     domain, uri = finished.config.domain, finished.config.tracking.uri
-    lines = []
-    if finished.report is not None:
-        policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
-        lines.append(("see the curves", f"open {_short(finished.report)}"))
-        lines.append(("examine it again", f"entrepot evaluate {policy}"))
-        lines.append(("serve it", f"entrepot serve --models {policy}"))
-        lines.append(("find better settings", f"entrepot sweep {domain} --samples 8"))
+    policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
+    lines = [
+        ("see the curves", f"open {_short(finished.report)}"),
+        ("examine it again", f"entrepot evaluate {policy}"),
+        ("serve it", f"entrepot serve --models {policy}"),
+        ("find better settings", f"entrepot sweep {domain} --samples 8"),
+    ]
     lines.append(("train longer", f"entrepot train {domain} --set stop.minutes=30 --seed {finished.config.seed + 1}"))
     if finished.config.tracking.enabled:
         shown = f"sqlite:///{_short(Path(uri.removeprefix('sqlite:///')))}" if uri.startswith("sqlite:///") else uri

@@ -202,7 +202,7 @@ def results_of(finished: Finished) -> dict[str, Any]:
         "agent_steps": finished.figures.get(figures.AGENT_STEPS, 0),
         "stopped_by": finished.stopped_by,
         "bundle": str(finished.bundle),
-        "report": None if finished.report is None else str(finished.report),
+        "report": str(finished.report),
         "model": finished.model,
         "version": finished.version,
         "champion": finished.version is not None and finished.champion == finished.version,

@@ -58,7 +58,10 @@ def score_of(row: Mapping[str, Any]) -> str:
     """The latest evaluation score and the best."""
     if figures.EVAL not in row:
         return "none yet"
-    return f"{row[figures.EVAL]:.3f}" + (f" (best {row[figures.BEST]:.3f})" if figures.BEST in row else "")
+    parts = [f"best {row[figures.BEST]:.3f}"] if figures.BEST in row else []
+    if figures.EVAL_SAMPLED in row:
+        parts += [f"sampled {row[figures.EVAL_SAMPLED]:.3f}", "mean returns"]
+    return f"{row[figures.EVAL]:.3f}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 @dataclass

@@ -70,7 +70,10 @@ def write_experiment_report(
     report = Report(
         title=name,
         comparison=comparison,
-        learning=LearningCurve.from_rows(rows) if any(figures.EVAL in row for row in rows) else None,
+        # It is drawn between two yardsticks, so only where there are some.
+        learning=LearningCurve.from_rows(rows)
+        if comparison.informed and any(figures.EVAL in row for row in rows)
+        else None,
         stage_titles={} if stages is None else {stage.name: stage.title for stage in stages.stages},
         curves=tuple(curves),
         facts={label: fact for label, fact in facts.items() if fact},
@@ -98,7 +101,9 @@ def rewrite_report(experiment: str, results: Path, output: Path | None = None) -
     if not (folder / paths.EVALUATION).is_file():
         raise ConfigError(f"report: {folder} holds no {paths.EVALUATION}; finish it with entrepot train --resume")
     comparison = Comparison.load(folder / paths.EVALUATION)
-    curves = draw_suite(suite_of(config), config.env_config(), {LEARNER: load_bundle(folder / paths.BUNDLE)})
+    curves = []
+    if comparison.informed:
+        curves = draw_suite(suite_of(config), config.env_config(), {LEARNER: load_bundle(folder / paths.BUNDLE)})
     summary = read_json(folder / paths.FINISHED) or {}
     return write_experiment_report(
         (output or folder / paths.REPORT).absolute(),

@@ -7,7 +7,6 @@ from pathlib import Path
 import evaluation
 from curriculum.config import Curriculum
 from evaluation.suite import Scenario, Suite, Validation, load_suite
-from policies.heuristics import has_baselines
 from rllib_configs.errors import ConfigError
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
@@ -18,7 +17,7 @@ EPISODES = 256
 
 def scored(config: ExperimentConfig) -> bool:
     """Whether the learner is evaluated during training."""
-    return config.evaluation.interval > 0 and has_baselines(config.domain)
+    return config.evaluation.interval > 0
 
 
 def suite_of(config: ExperimentConfig) -> Suite:

@@ -110,8 +110,8 @@ def sweep(
         check_algorithm(tried)
     if not scored(config):
         raise ConfigError(
-            f"evaluation.interval: got {config.evaluation.interval}, allowed in a sweep is 1 or more, in a domain with "
-            "yardsticks: trials are ranked by score"
+            f"evaluation.interval: got {config.evaluation.interval}, allowed in a sweep is 1 or more: trials are "
+            "ranked by score"
         )
     with ray_for(config):
         if not resume:  # only now: a sweep that is refused takes no name

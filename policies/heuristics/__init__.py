@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from policies.base import Policy
+from policies.base import Policy, RandomPolicy
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Baselines:
 
     Attributes:
         naive: Name of the policy that scores 0.
-        informed: Name of the policy that scores 1.
+        informed: Name of the policy that scores 1; empty where nobody knows one, and returns are all there is.
         policies: All of them, by name, the two above included, in the order of a table.
     """
 
@@ -44,6 +44,15 @@ def baselines(domain: str) -> Baselines:
         missing = "whose module holds no BASELINES" if own else "which has no file in policies/heuristics"
         raise ValueError(f"domain: got {domain!r}, {missing}")
     return found
+
+
+RANDOM = Baselines("random", "", {"random": RandomPolicy})
+"""What a domain without yardsticks of its own is held to: whoever cannot beat it has learned nothing."""
+
+
+def yardsticks_of(domain: str) -> Baselines:
+    """The yardsticks of a domain, or `RANDOM` if it has none."""
+    return baselines(domain) if has_baselines(domain) else RANDOM
 
 
 def has_baselines(domain: str) -> bool:
