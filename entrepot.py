@@ -45,6 +45,10 @@ Settings = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Your own YAML in place of the domain's; it may say `extends: NAME`.")
 ]
+AlgorithmName = Annotated[
+    str | None,
+    typer.Option("--algorithm", help="How it is learned: ppo, an installed package's, or package.module:attribute."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random; the same as --set seed=…")]
 Experiment = Annotated[
     str | None, typer.Option("--experiment", help="Name of the experiment and of its folder; made up if not given.")
@@ -57,6 +61,13 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show traces of errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+@app.callback()
+def _everywhere() -> None:
+    from tune.runtime import add_working_folder
+
+    add_working_folder()  # a domain, an algorithm or a policy of the user's own lies where she works
+
+
 @app.command(
     epilog="Examples:\n\n"
     "entrepot train trading\n\n"
@@ -66,6 +77,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 )
 def train(
     domain: Domain,
+    algorithm: AlgorithmName = None,
     settings: Settings = None,
     config_file: ConfigFile = None,
     seed: Seed = None,
@@ -81,8 +93,8 @@ def train(
     A run that is killed loses nothing: the same command with --resume continues it to the same result.
     """
     if resume:
-        _refuse_changes(settings, config_file, seed)
-    config = _config(domain, settings, config_file, seed)
+        _refuse_changes(settings, config_file, seed, algorithm=algorithm)
+    config = _config(domain, algorithm, settings, config_file, seed)
     if show_config:
         import yaml
 
@@ -123,8 +135,8 @@ def sweep(
 
     if resume:
         _refuse_changes(settings, config_file, seed, space)
-    config = _config(domain, settings, config_file, seed)
     plan = None if resume else load_sweep(domain, space)
+    config = _config(domain, None if plan is None or config_file else plan.algorithm, settings, config_file, seed)
     from tune.progress import Display
     from tune.ranking import ranking_table
     from tune.sweep import configured, resumed
@@ -243,7 +255,13 @@ app.add_typer(keys, name="keys")
 app.add_typer(clusters, name="cluster")
 
 
-def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | None, space: Path | None = None) -> None:
+def _refuse_changes(
+    settings: list[str] | None,
+    file: Path | None,
+    seed: int | None,
+    space: Path | None = None,
+    algorithm: str | None = None,
+) -> None:
     """Raises ConfigError if a run that is resumed would be changed; only where it lies may be said."""
     from rllib_configs.errors import ConfigError
 
@@ -251,21 +269,21 @@ def _refuse_changes(settings: list[str] | None, file: Path | None, seed: int | N
     changes = [f"--set {text}" for text in settings or () if not text.startswith(where)]
     changes += [f"--config {file}"] * (file is not None) + [f"--seed {seed}"] * (seed is not None)
     changes += [f"--space {space}"] * (space is not None)
+    changes += [f"--algorithm {algorithm}"] * (algorithm is not None)
     if changes:
         raise ConfigError(
             f"--resume: got it with {changes[0]}, allowed beside it is --experiment: a run goes on as it was set up"
         )
 
 
-def _config(domain: str, settings: list[str] | None, file: Path | None, seed: int | None) -> ExperimentConfig:
+def _config(
+    domain: str, algorithm: str | None, settings: list[str] | None, file: Path | None, seed: int | None
+) -> ExperimentConfig:
     """The checked configuration that the options describe."""
     from rllib_configs.overrides import load
-    from tune.runtime import add_working_folder
 
-    if ":" in domain:
-        add_working_folder()
     values = {} if seed is None else {"seed": seed}
-    return load(domain, file=file, overrides=settings or (), values=values)
+    return load(domain, algorithm, file=file, overrides=settings or (), values=values)
 
 
 def _print(content: Any) -> None:

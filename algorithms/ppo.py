@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from algorithms.gae import explained_variance, standardised
 from algorithms.learner import PPOLearner
 from algorithms.networks.module import ActorCriticModule
 from algorithms.on_policy import ActorCriticCollector
+from algorithms.ppo_settings import PPOSettings
 from algorithms.rollout import Columned, Rollout
 from algorithms.trajectory import Trajectory
 
@@ -140,3 +142,22 @@ def _joined(batches: Sequence[Columned]) -> Columned:
     if len(batches) == 1:
         return dict(batches[0])
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def configure(settings: PPOSettings) -> PPOConfig:
+    """PPO's configuration from its section of an experiment's."""
+    return PPOConfig().training(
+        lr=settings.lr,
+        gamma=settings.gamma,
+        lambda_=settings.gae_lambda,
+        clip_param=settings.clip,
+        vf_clip_param=math.inf if settings.value_clip is None else settings.value_clip,
+        vf_loss_coeff=settings.value_weight,
+        entropy_coeff=settings.entropy_weight,
+        use_kl_loss=settings.kl_weight > 0,
+        kl_coeff=settings.kl_weight,
+        kl_target=settings.kl_target,
+        num_epochs=settings.epochs,
+        minibatch_size=settings.minibatch,
+        grad_clip=settings.grad_clip,
+    )

@@ -104,10 +104,6 @@ def submit(
 
     arguments = [for_the_head(argument) for argument in command]
     sent = [*(modules or ()), *(argument for argument in arguments if MODULE.fullmatch(argument))]
-    if sent:
-        from tune.runtime import add_working_folder
-
-        add_working_folder()
     if watch and detach:
         raise ClusterError("--supervise: got it with --detach, allowed is one of them: who watches must stay")
     if watch:

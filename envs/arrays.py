@@ -24,6 +24,10 @@ Actions = Mapping[str, NDArray[Any]]
 """Actions by group: float32 `[B, A, K]` in [-1, 1], or int64 `[B, A, K]` branches."""
 
 
+OBJECTIVE, COST = "objective_", "cost_"
+"""How figures of an episode's objectives and costs are called, before their names."""
+
+
 @dataclass(frozen=True)
 class AgentGroup:
     """Agents that share their spaces, as one axis of the arrays.

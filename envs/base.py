@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,8 @@ from envs.arrays import (
     Outcome,
     Step,
     check_actions,
-    mean_over,
 )
+from envs.ledger import Ledger
 from envs.streams import WorldStreams
 from envs.tasks import AgentConfig, AgentRole, EnvConfig, Task
 
@@ -53,36 +52,6 @@ __all__ = [
     "Task",
     "check_actions",
 ]
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """Where each world stands in its episode.
-
-    Attributes:
-        clock: Steps since it began, int `[B]`.
-        episodes: Its number, int `[B]`: how many that world began before.
-        limits: Steps after which it is truncated, its task's `max_steps`, int `[B]`.
-        returns: By group, rewards since it began, before a team's share is mixed in, float `[B, A]`.
-        present: By group, who has taken part since it began, bool `[B, A]`.
-        objectives, costs: By group, their sums since it began, float `[B, A, R]` and `[B, A, C]`; empty where there are
-            none.
-        weights: Each objective's weight in the reward, float32 `[B, R]`.
-    """
-
-    clock: IntArray
-    episodes: IntArray
-    limits: IntArray
-    returns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    present: dict[str, BoolArray] = field(default_factory=dict)
-    objectives: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    costs: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    weights: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-
-    @property
-    def sums(self) -> list[dict[str, NDArray[np.float64]]]:
-        """Everything that is added up over an episode."""
-        return [self.returns, self.objectives, self.costs]
 
 
 class BatchedEnv(ABC):
@@ -132,16 +101,7 @@ class BatchedEnv(ABC):
         self.alive = {g.name: np.ones((num_worlds, g.size), np.bool_) for g in groups}
         self.streams = WorldStreams(num_worlds, first_world)
         self._next_tasks: list[Task] = [task] * num_worlds
-        clock, episodes, limits = (np.zeros(num_worlds, np.int64) for _ in range(3))
-        self._ledger = _Ledger(clock, episodes, limits)
-        self._ledger.returns = {g.name: np.zeros((num_worlds, g.size)) for g in groups}
-        self._ledger.present = {g.name: np.ones((num_worlds, g.size), np.bool_) for g in groups}
-        shapes = {g.name: (num_worlds, g.size) for g in groups}
-        if objectives:
-            self._ledger.objectives = {name: np.zeros((*shape, len(objectives))) for name, shape in shapes.items()}
-            self._ledger.weights = np.ones((num_worlds, len(objectives)), np.float32)
-        if costs:
-            self._ledger.costs = {name: np.zeros((*shape, len(costs))) for name, shape in shapes.items()}
+        self._ledger = Ledger.open(num_worlds, groups, len(self.objectives), len(self.costs))
         self._started = False
 
     # -- what a domain provides ------------------------------------------------------------------------------------
@@ -239,11 +199,8 @@ class BatchedEnv(ABC):
             check_actions(group, actions.get(group.name), self.num_worlds)
         outcome = self._advance(actions)
         ledger = self._ledger
-        ledger.clock += 1
-        earned = self._weighted(outcome.objectives) if self.objectives else outcome.rewards
-        for kept, added in zip(ledger.sums, (earned, outcome.objectives, outcome.costs), strict=True):
-            for name, array in added.items():
-                kept[name] += array
+        earned = ledger.weighted(outcome.objectives) if self.objectives else outcome.rewards
+        ledger.add(earned, outcome.objectives, outcome.costs)
         # Shared among those who were alive when they acted, so before this step's terminations count.
         rewards = self._share(earned) if self.team_weight else earned
         over = np.ones(self.num_worlds, np.bool_)
@@ -317,19 +274,11 @@ class BatchedEnv(ABC):
 
     def get_state(self) -> dict[str, Any]:
         """The complete state, random streams included: arrays and plain values, nothing shared with the env."""
-        ledger = self._ledger
         return {
             "streams": self.streams.get_state(),
             "tasks": [task.model_dump() for task in self.tasks],
             "next_tasks": [task.model_dump() for task in self._next_tasks],
-            "clock": ledger.clock.copy(),
-            "episodes": ledger.episodes.copy(),
-            "limits": ledger.limits.copy(),
-            "returns": {name: array.copy() for name, array in ledger.returns.items()},
-            "present": {name: array.copy() for name, array in ledger.present.items()},
-            "objectives": {name: array.copy() for name, array in ledger.objectives.items()},
-            "costs": {name: array.copy() for name, array in ledger.costs.items()},
-            "weights": ledger.weights.copy(),
+            "ledger": self._ledger.get_state(),
             "alive": {name: array.copy() for name, array in self.alive.items()},
             "domain": self._get_state(),
         }
@@ -346,16 +295,7 @@ class BatchedEnv(ABC):
         self.streams.set_state(state["streams"])
         self.tasks = [task_type.model_validate(task) for task in state["tasks"]]
         self._next_tasks = [task_type.model_validate(task) for task in state["next_tasks"]]
-        self._ledger = _Ledger(
-            state["clock"].copy(),
-            state["episodes"].copy(),
-            state["limits"].copy(),
-            {name: array.copy() for name, array in state["returns"].items()},
-            {name: array.copy() for name, array in state["present"].items()},
-            {name: array.copy() for name, array in state["objectives"].items()},
-            {name: array.copy() for name, array in state["costs"].items()},
-            state["weights"].copy(),
-        )
+        self._ledger.set_state(state["ledger"])
         self.alive = {name: array.copy() for name, array in state["alive"].items()}
         self._set_state(state["domain"])
         self._started = True
@@ -369,20 +309,12 @@ class BatchedEnv(ABC):
     def _start(self, worlds: IntArray) -> None:
         """Begins the next episode in `worlds`."""
         ledger = self._ledger
-        ledger.episodes[worlds] += 1
-        ledger.clock[worlds] = 0
         for world in worlds:
             self.tasks[world] = self._next_tasks[world]
-            ledger.limits[world] = self.tasks[world].max_steps
-            if self.objectives:
-                weights = self.tasks[world].objective_weights
-                ledger.weights[world] = [weights.get(name, 1.0) for name in self.objectives]
+        ledger.begin(worlds, [self.tasks[world] for world in worlds], self.objectives)
         self.streams.restart(worlds, ledger.episodes)
         for name in self.groups:
             self.alive[name][worlds] = True
-            for summed in ledger.sums:
-                if name in summed:
-                    summed[name][worlds] = 0.0
         self._begin(worlds)
         for name in self.groups:
             ledger.present[name][worlds] = self.alive[name][worlds]
@@ -390,14 +322,6 @@ class BatchedEnv(ABC):
     def _finish(self, worlds: IntArray) -> Final:
         """Takes down how the episodes in `worlds` ended."""
         ledger = self._ledger
-        metrics = self._metrics(worlds)
-        for kind, names, sums in (
-            ("objective", self.objectives, ledger.objectives),
-            ("cost", self.costs, ledger.costs),
-        ):
-            for place, name in enumerate(names):
-                of_agents = {group: array[worlds, :, place] for group, array in sums.items()}
-                metrics[f"{kind}_{name}"] = mean_over(of_agents, {g: p[worlds] for g, p in ledger.present.items()})
         return Final(
             worlds=worlds,
             observation=self._seen().of(worlds),
@@ -405,7 +329,7 @@ class BatchedEnv(ABC):
             present={name: array[worlds] for name, array in ledger.present.items()},
             lengths=ledger.clock[worlds],
             tasks=[self.tasks[world] for world in worlds],
-            metrics=metrics,
+            metrics=self._metrics(worlds) | ledger.means(worlds, self.objectives, self.costs),
             levels=self.streams.levels[worlds],
             objectives={name: array[worlds] for name, array in ledger.objectives.items()},
             costs={name: array[worlds] for name, array in ledger.costs.items()},
@@ -420,16 +344,6 @@ class BatchedEnv(ABC):
             name: alive & turns[name] if name in turns else alive for name, alive in observation.alive.items()
         }
         return observation
-
-    def _weighted(self, objectives: dict[str, FloatArray]) -> dict[str, FloatArray]:
-        """The rewards `[B, A]` that a domain's objectives `[B, A, R]` make, by the weights of each world's task."""
-        weights = self._ledger.weights
-        rewards = {}
-        for name, array in objectives.items():
-            rewards[name] = np.zeros(array.shape[:2], np.float32)
-            for place in range(len(self.objectives)):  # one after the other, so that the order never depends on B
-                rewards[name] += weights[:, place, None] * array[:, :, place]
-        return rewards
 
     def _share(self, rewards: dict[str, FloatArray]) -> dict[str, FloatArray]:
         """Mixes the team's mean reward, over agents alive before the step, into each agent's own."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.arrays import COST, OBJECTIVE
 from envs.base import BatchedEnv, EnvConfig
 from evaluation.results import Comparison, PolicyResult, ScenarioResult
 from evaluation.statistics import (
@@ -94,7 +95,7 @@ def compare(
         informed=sticks.informed,
         learners=tuple(learners),
         headline=suite.headline,
-        columns=suite.columns or _group_columns(results),
+        columns=suite.columns or _own_columns(results),
         overall=tuple(_together(suite, everything, sticks, learners)),
         scenarios=tuple(results),
     )
@@ -128,13 +129,19 @@ def _group_returns(run: Episodes) -> dict[str, Floats]:
     return figures
 
 
-def _group_columns(results: Sequence[ScenarioResult]) -> tuple[Column, ...]:
-    """Columns of the groups' returns, for a suite that names none."""
+def _own_columns(results: Sequence[ScenarioResult]) -> tuple[Column, ...]:
+    """Columns of the groups' returns, of objectives and of costs, for a suite that names none."""
+    kinds: tuple[tuple[str, str, Literal["higher", "lower"]], ...] = (
+        (GROUP_RETURN, "return of ", "higher"),
+        (OBJECTIVE, "", "higher"),
+        (COST, "", "lower"),
+    )
     found = {name: None for result in results for policy in result.policies for name in policy.metrics}
     return tuple(
-        Column(metric=name, title=f"return of {name.removeprefix(GROUP_RETURN)}", better="higher")
+        Column(metric=name, title=title + name.removeprefix(prefix), better=better)
+        for prefix, title, better in kinds
         for name in found
-        if name.startswith(GROUP_RETURN)
+        if name.startswith(prefix)
     )
 
 

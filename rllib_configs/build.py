@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from algorithms.ppo import PPOConfig
+from algorithms.config import BatchedConfig
 from curriculum.callback import CurriculumCallback
 from rllib_configs.errors import ConfigError, one_line
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import load_stages
 
-OUR_NAMES = {"minibatch_size": "ppo.minibatch", "num_epochs": "ppo.epochs", "policies": "policies"}
-"""What RLlib's settings are called here."""
-
 MakeCallback = Callable[[], RLlibCallback]
 
 
-def build_algorithm_config(config: ExperimentConfig, callbacks: Sequence[MakeCallback] = ()) -> PPOConfig:
+def build_algorithm_config(config: ExperimentConfig, callbacks: Sequence[MakeCallback] = ()) -> BatchedConfig:
     """The algorithm configuration of an experiment.
 
     Args:
@@ -34,10 +30,10 @@ def build_algorithm_config(config: ExperimentConfig, callbacks: Sequence[MakeCal
     Raises:
         ConfigError: If the curriculum does not fit.
     """
-    ppo, runners = config.ppo, config.runners
+    runners = config.runners
     curriculum = load_stages(config)
     makers: list[Any] = [partial(CurriculumCallback, curriculum)] if curriculum is not None else []
-    algorithm = PPOConfig()
+    algorithm = config.get_algorithm().config(config.settings)
     algorithm.environment(env=config.domain, env_config=config.env_config().model_dump())
     algorithm.env_runners(
         num_env_runners=runners.num_env_runners,
@@ -48,21 +44,6 @@ def build_algorithm_config(config: ExperimentConfig, callbacks: Sequence[MakeCal
         task=None if curriculum is not None else config.typed_task().model_dump(),
         policies=config.policies,
         network=config.network.model_dump(),
-    )
-    algorithm.training(
-        lr=ppo.lr,
-        gamma=ppo.gamma,
-        lambda_=ppo.gae_lambda,
-        clip_param=ppo.clip,
-        vf_clip_param=math.inf if ppo.value_clip is None else ppo.value_clip,
-        vf_loss_coeff=ppo.value_weight,
-        entropy_coeff=ppo.entropy_weight,
-        use_kl_loss=ppo.kl_weight > 0,
-        kl_coeff=ppo.kl_weight,
-        kl_target=ppo.kl_target,
-        num_epochs=ppo.epochs,
-        minibatch_size=ppo.minibatch,
-        grad_clip=ppo.grad_clip,
     )
     algorithm.debugging(seed=config.seed)
     algorithm.fault_tolerance(
@@ -85,4 +66,6 @@ def check_algorithm(config: ExperimentConfig) -> None:
         raise
     except ValueError as error:
         name, colon, rest = one_line(error).partition(": ")
-        raise ConfigError(f"{OUR_NAMES.get(name, name)}{colon}{rest}") from error
+        algorithm = config.get_algorithm()
+        ours = f"{algorithm.name}.{algorithm.our_names[name]}" if name in algorithm.our_names else name
+        raise ConfigError(f"{ours}{colon}{rest}") from error

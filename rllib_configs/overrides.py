@@ -10,18 +10,19 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from algorithms.registry import Algorithm, get_algorithm
 from envs.registry import domain_names, get_domain
 from rllib_configs.errors import ConfigError, describe, is_mapping, one_line, shorten, submodel, unknown_key
-from rllib_configs.schema import ExperimentConfig
+from rllib_configs.schema import ExperimentConfig, experiment, experiment_type
 
 FOLDER = Path(__file__).parent
-FALLBACK = "base_{algorithm}"
-"""What a user's own domain starts from."""
+DEFAULT_ALGORITHM = "ppo"
+"""How it is learned where nobody says."""
 
 
 def load(
     domain: str,
-    algorithm: str = "ppo",
+    algorithm: str | None = None,
     *,
     file: str | Path | None = None,
     overrides: Iterable[str] = (),
@@ -31,7 +32,8 @@ def load(
 
     Args:
         domain: A built-in domain, or `package.module:attribute`.
-        algorithm: Which of the domain's YAML files is meant.
+        algorithm: How it is learned, which says which of the domain's YAML files is meant; PPO if None. A `file`
+            says so itself.
         file: A user's own YAML, in place of the domain's; it may extend that one.
         overrides: `key.path=value` each, the value as YAML; later ones win.
         values: Values by dotted path, applied after `overrides`.
@@ -41,9 +43,16 @@ def load(
     """
     check_domain(domain)
     if file is None:
-        built_in = FOLDER / f"{domain}_{algorithm}.yaml"
-        file = built_in if built_in.is_file() else FOLDER / f"{FALLBACK.format(algorithm=algorithm)}.yaml"
-    tree = read_layers(file)
+        algorithm = algorithm or DEFAULT_ALGORITHM
+        found = check_algorithm_name(algorithm)
+        built_in = FOLDER / f"{domain}_{found.name}.yaml"
+        tree = read_layers(built_in if built_in.is_file() else _defaults(found))
+        tree["algorithm"] = algorithm
+    else:
+        tree = read_layers(file)
+        if algorithm is not None and tree.get("algorithm") != algorithm:
+            said = tree.get("algorithm")
+            raise ConfigError(f"algorithm: got {algorithm!r} beside {file}, allowed is what is said there, {said!r}")
     set_value(tree, "domain", domain)
     for text in overrides:
         set_value(tree, *parse(text))
@@ -63,6 +72,19 @@ def check_domain(name: str) -> None:
         raise ConfigError(one_line(error)) from error
 
 
+def check_algorithm_name(name: str) -> Algorithm:
+    """The algorithm of that name; raises ConfigError if there is none."""
+    try:
+        return get_algorithm(name)
+    except ValueError as error:
+        raise ConfigError(one_line(error)) from error
+
+
+def _defaults(algorithm: Algorithm) -> Path:
+    """What a user's own domain starts from."""
+    return algorithm.defaults or FOLDER / f"base_{algorithm.name}.yaml"
+
+
 def unknown_name(what: str, given: str, allowed: Iterable[str]) -> str:
     """The line for a name that does not exist."""
     return unknown_key(given, allowed).replace(f"{given}: no such key", f"{what}: got {given!r}", 1)
@@ -74,10 +96,11 @@ def validate(tree: Mapping[str, Any]) -> ExperimentConfig:
     Raises:
         ConfigError: With one line a mistake.
     """
+    check_algorithm_name(str(tree.get("algorithm", "")))
     try:
-        return ExperimentConfig.model_validate(tree)
+        return experiment(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(describe(error, ExperimentConfig))) from error
+        raise ConfigError("\n".join(describe(error, experiment_type(str(tree["algorithm"]))))) from error
 
 
 def read_layers(file: str | Path) -> dict[str, Any]:
@@ -157,7 +180,7 @@ def set_value(tree: dict[str, Any], path: str, value: Any) -> None:
     Raises:
         ConfigError: If there is no such key.
     """
-    check_path(path, str(tree.get("domain", "")))
+    check_path(path, str(tree.get("domain", "")), str(tree.get("algorithm", DEFAULT_ALGORITHM)))
     *parents, last = path.split(".")
     node = tree
     for name in parents:
@@ -170,9 +193,10 @@ def set_value(tree: dict[str, Any], path: str, value: Any) -> None:
         node[last] = value
 
 
-def check_path(path: str, domain: str) -> None:
+def check_path(path: str, domain: str, algorithm: str) -> None:
     """Raises ConfigError, with the keys that exist, unless the schema has this dotted path."""
-    model: type[BaseModel] | None = ExperimentConfig
+    check_algorithm_name(algorithm)
+    model: type[BaseModel] | None = experiment_type(algorithm)
     names = path.split(".")
     for depth, name in enumerate(names):
         if model is None:
@@ -187,7 +211,7 @@ def check_path(path: str, domain: str) -> None:
 
 def _below(model: type[BaseModel], name: str, domain: str) -> type[BaseModel] | None:
     """The model under a key; for `env` and `task`, the domain's."""
-    if model is ExperimentConfig and name in ("env", "task"):
+    if issubclass(model, ExperimentConfig) and name in ("env", "task"):
         found = get_domain(domain)
         return found.config_type if name == "env" else found.task_type
     return submodel(model, name)

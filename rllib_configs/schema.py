@@ -5,11 +5,14 @@ No field has a default here: the YAML files beside this one are the only source 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 from algorithms.networks.config import NetworkConfig
+from algorithms.registry import Algorithm, get_algorithm
 from envs.base import EnvConfig, Task
 from envs.registry import Domain, get_domain
 from rllib_configs.errors import describe
@@ -32,28 +35,6 @@ class Runners(Section):
     num_env_runners: int = Field(ge=0, description="Remote sampling processes; 0: the main process samples itself.")
     worlds: Count = Field(description="Worlds that each sampling process steps together.")
     rollout_length: Count = Field(description="Steps a world takes between two updates.")
-
-
-class PPOSettings(Section):
-    """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347)."""
-
-    lr: Positive = Field(description="Learning rate of Adam.")
-    gamma: Share = Field(description="Discount of the next step's value.")
-    gae_lambda: Share = Field(description="Lambda of generalised advantage estimation: 0 one step, 1 the whole return.")
-    clip: Positive = Field(description="How far a probability ratio may move from 1 before its gradient is cut.")
-    value_clip: Positive | None = Field(
-        description="Bound of a value's squared error [squared reward]; null: none. Too low and the critic stops "
-        "learning."
-    )
-    value_weight: NonNegative = Field(description="Weight of the critic's loss.")
-    entropy_weight: NonNegative = Field(description="Weight of the policy's entropy: higher explores more.")
-    kl_weight: NonNegative = Field(description="First weight of the penalty on the policy's change; 0: no penalty.")
-    kl_target: Positive = Field(
-        description="Change of the policy an update that the penalty's weight adapts to [nats]."
-    )
-    epochs: Count = Field(description="Passes over each rollout.")
-    minibatch: Count = Field(description="Agent-steps in a gradient step.")
-    grad_clip: Positive | None = Field(description="Largest norm of a gradient; null: any.")
 
 
 class Stop(Section):
@@ -133,10 +114,10 @@ class Resources(Section):
 
 
 class ExperimentConfig(Section):
-    """One experiment, complete."""
+    """One experiment, complete but for its algorithm's own section, which `experiment_type` adds."""
 
     domain: str = Field(description="What is learned: a built-in domain, or package.module:attribute.")
-    algorithm: Literal["ppo"] = Field(description="How it is learned.")
+    algorithm: str = Field(description="How it is learned: a built-in algorithm, or package.module:attribute.")
     seed: int = Field(ge=0, description="Seed of everything random: worlds, weights, actions, minibatches.")
     env: dict[str, Any] = Field(description="The domain's own settings; `entrepot envs` lists them.")
     task: dict[str, Any] | None = Field(
@@ -146,7 +127,6 @@ class ExperimentConfig(Section):
     policies: Literal["shared", "per_role", "per_agent"] = Field(description="Who shares a network.")
     runners: Runners
     network: NetworkConfig = Field(description="The network of each policy.")
-    ppo: PPOSettings
     stop: Stop
     evaluation: Evaluation
     checkpoint: Checkpoints
@@ -171,6 +151,16 @@ class ExperimentConfig(Section):
             raise ValueError("\n".join(lines))
         return self
 
+    def get_algorithm(self) -> Algorithm:
+        """The algorithm."""
+        return get_algorithm(self.algorithm)
+
+    @property
+    def settings(self) -> BaseModel:
+        """The algorithm's own section."""
+        section: BaseModel = getattr(self, self.get_algorithm().name)
+        return section
+
     def get_domain(self) -> Domain:
         """The domain."""
         return get_domain(self.domain)
@@ -187,3 +177,32 @@ class ExperimentConfig(Section):
     def model_name(self) -> str:
         """Name in the model registry."""
         return self.tracking.model or self.domain.rpartition(":")[2]
+
+
+@cache
+def experiment_type(algorithm: str) -> type[ExperimentConfig]:
+    """The schema of experiments with an algorithm: all that is above, and a section named after the algorithm.
+
+    Raises:
+        ValueError: If there is no such algorithm, or its name is one of ours.
+    """
+    found = get_algorithm(algorithm)
+    if found.name in ExperimentConfig.model_fields:
+        raise ValueError(
+            f"algorithm: got the name {found.name!r}, allowed is none of {', '.join(ExperimentConfig.model_fields)}"
+        )
+    section: Any = (found.settings_type(), Field(description=found.summary))
+    made: type[ExperimentConfig] = create_model(
+        ExperimentConfig.__name__, __base__=ExperimentConfig, __module__=__name__, **{found.name: section}
+    )
+    return made
+
+
+def experiment(tree: Mapping[str, Any]) -> ExperimentConfig:
+    """An experiment from its values.
+
+    Raises:
+        pydantic.ValidationError: If a key or value is not allowed.
+        ValueError: If there is no such algorithm.
+    """
+    return experiment_type(str(tree.get("algorithm", ""))).model_validate(tree)

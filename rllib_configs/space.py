@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rllib_configs.errors import ConfigError, describe
-from rllib_configs.overrides import FOLDER, check_path, read_yaml, set_value, validate
+from rllib_configs.overrides import DEFAULT_ALGORITHM, FOLDER, check_path, read_yaml, set_value, validate
 from rllib_configs.schema import Count, ExperimentConfig
 
 
@@ -93,6 +93,7 @@ class SweepConfig(_Entry):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of all trials, by dotted path, beside the domain's own."
     )
+    algorithm: str = Field(DEFAULT_ALGORITHM, description="The algorithm whose settings these are.")
     space: dict[str, Dimension] = Field(min_length=1, description="What is tried, by dotted path.")
 
     @model_validator(mode="after")
@@ -114,7 +115,7 @@ def load_sweep(domain: str, file: str | Path | None = None) -> SweepConfig:
     Raises:
         ConfigError: If there is none, or a key or value in it is not allowed; one line a mistake.
     """
-    path = Path(file) if file is not None else FOLDER / f"{domain}_sweep.yaml"
+    path = Path(file) if file is not None else default_space(domain)
     if file is None and not path.is_file():
         known = sorted(found.stem.removesuffix("_sweep") for found in FOLDER.glob("*_sweep.yaml"))
         raise ConfigError(f"sweep: {domain!r} comes with no search space, {', '.join(known)} do; give one with --space")
@@ -125,8 +126,13 @@ def load_sweep(domain: str, file: str | Path | None = None) -> SweepConfig:
     if sweep.domain != domain:
         raise ConfigError(f"{path}: domain: got {sweep.domain!r}, allowed is the sweep's, {domain!r}")
     for key in (*sweep.settings, *sweep.space):
-        check_path(key, domain)
+        check_path(key, domain, sweep.algorithm)
     return sweep
+
+
+def default_space(domain: str) -> Path:
+    """Where the search space that comes with a domain lies, if it comes with one."""
+    return FOLDER / f"{domain}_sweep.yaml"
 
 
 def check_space(config: ExperimentConfig, sweep: SweepConfig) -> list[ExperimentConfig]:

@@ -122,13 +122,13 @@ def _tuner(config: ExperimentConfig, folder: Path) -> Any:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SNAPSHOT_EVERY)
     from ray.tune import Tuner
 
-    from tune.trainable import ExperimentTrainable
+    from tune.trainable import trainable_of
 
     place = storage.tune_place(config, folder)
     if Tuner.can_restore(place):
-        return Tuner.restore(place, ExperimentTrainable, resume_errored=True)
+        return Tuner.restore(place, trainable_of(config), resume_errored=True)
     return Tuner(
-        ExperimentTrainable,
+        trainable_of(config),
         param_space={"experiment": config.model_dump(mode="json")},
         tune_config=tune_config(),
         run_config=run_config(config, folder),

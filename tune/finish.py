@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from algorithms.export import export_bundle
 from evaluation.compare import compare, sampled
 from evaluation.curves import draw_suite
 from evaluation.results import Comparison, PolicyResult
@@ -180,7 +179,8 @@ def _export(result: ExperimentResult) -> BundlePolicy:
     stages = stages_of(result.config).stages
     task = stages[int(result.best.get(figures.STAGE, 0))].task
     numbers = {name: float(value) for name, value in result.best.items() if isinstance(value, (int, float))}
-    export_bundle(
+    export = result.config.get_algorithm().exporter()
+    export(
         folder,
         trained.modules,
         trained.mapping,

@@ -106,7 +106,7 @@ def ray_for(config: ExperimentConfig) -> Iterator[None]:
         _check_sharing(config)
         yield
         return
-    modules = [config.domain] if ":" in config.domain else []
+    modules = [address for address in (config.domain, config.algorithm) if ":" in address]
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         options["runtime_env"] = runtime_env(*modules)

@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluation.table import table_of
+from rllib_configs.overrides import DEFAULT_ALGORITHM
+from rllib_configs.space import default_space
 from tune import figures
 from tune.finish import Finished
 from tune.progress import duration, stage_of, steps
@@ -54,13 +56,16 @@ def _facts(finished: Finished) -> list[tuple[str, str]]:
 
 def _next(finished: Finished) -> list[tuple[str, str]]:
     domain, uri = finished.config.domain, finished.config.tracking.uri
+    if finished.config.algorithm != DEFAULT_ALGORITHM:
+        domain += f" --algorithm {finished.config.algorithm}"
     policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
     lines = [
         ("see the curves", f"open {_short(finished.report)}"),
         ("examine it again", f"entrepot evaluate {policy}"),
         ("serve it", f"entrepot serve --models {policy}"),
-        ("find better settings", f"entrepot sweep {domain} --samples 8"),
     ]
+    if default_space(finished.config.domain).is_file() and finished.config.algorithm == DEFAULT_ALGORITHM:
+        lines.append(("find better settings", f"entrepot sweep {finished.config.domain} --samples 8"))
     lines.append(("train longer", f"entrepot train {domain} --set stop.minutes=30 --seed {finished.config.seed + 1}"))
     if finished.config.tracking.enabled:
         shown = f"sqlite:///{_short(Path(uri.removeprefix('sqlite:///')))}" if uri.startswith("sqlite:///") else uri

@@ -164,15 +164,15 @@ def _tuner(config: ExperimentConfig, plan: SweepConfig, folder: Path, samples: i
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    from tune.trainable import ExperimentTrainable
+    from tune.trainable import trainable_of
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     place = storage.tune_place(config, folder)
     if Tuner.can_restore(place):
-        return Tuner.restore(place, ExperimentTrainable, resume_errored=True)
+        return Tuner.restore(place, trainable_of(config), resume_errored=True)
     cpus = ray.cluster_resources().get("CPU", 1.0)
     return Tuner(
-        ExperimentTrainable,
+        trainable_of(config),
         param_space={
             "experiment": config.model_dump(mode="json"),
             "overrides": {path: _domain(dimension) for path, dimension in plan.space.items()},

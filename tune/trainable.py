@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from ray.tune.result import TRIAL_INFO
 
-from algorithms.ppo import PPO
+from algorithms.algorithm import BatchedAlgorithm
+from algorithms.registry import get_algorithm
+from algorithms.registry import resolve as resolve_address
 from evaluation.callback import EvaluationCallback
 from rllib_configs.build import build_algorithm_config
 from rllib_configs.overrides import set_value, validate
-from rllib_configs.schema import ExperimentConfig
+from rllib_configs.schema import ExperimentConfig, experiment
 from rllib_configs.stages import stages_of
 from tune.metrics import MetricsCallback, TrialName
 from tune.reporting import FiguresCallback
@@ -28,7 +30,7 @@ def resolve(trial: Mapping[str, Any]) -> ExperimentConfig:
     Raises:
         ConfigError: If a value is not allowed.
     """
-    tree = ExperimentConfig.model_validate(trial["experiment"]).model_dump(mode="json")
+    tree = experiment(trial["experiment"]).model_dump(mode="json")
     for path, value in trial.get("overrides", {}).items():
         set_value(tree, path, value)
     return validate(tree)
@@ -52,8 +54,22 @@ def algorithm_config(config: ExperimentConfig, name: TrialName | None = None) ->
     return build_algorithm_config(config, callbacks)
 
 
-class ExperimentTrainable(PPO):
-    """PPO as Tune starts it, from a trial's plain values (see `resolve`)."""
+def trainable_of(config: ExperimentConfig) -> type[BatchedAlgorithm]:
+    """The algorithm of an experiment as Tune starts it."""
+    return _trainable(config.algorithm)
+
+
+@cache
+def _trainable(algorithm: str) -> type[BatchedAlgorithm]:
+    found = get_algorithm(algorithm)
+    kind = resolve_address(found.algorithm)
+    # Its name is what processes are called.
+    made: type[BatchedAlgorithm] = type("ExperimentTrainable", (FromTrial, kind), {"__doc__": FromTrial.__doc__})
+    return made
+
+
+class FromTrial(BatchedAlgorithm):
+    """What is done to an algorithm's class so that Tune can start it from a trial's plain values (see `resolve`)."""
 
     def __init__(self, config: Any = None, **kwargs: Any) -> None:
         self._values = dict(config) if isinstance(config, Mapping) else {}

@@ -160,7 +160,7 @@ def test_rllib_observes_those_whose_turn_it_is() -> None:
     assert not terminated["__all__"]
 
 
-def test_it_is_trained_exported_and_played(tmp_path: Path) -> None:
+def test_it_is_trained_exported_and_played(ray_local: None, tmp_path: Path) -> None:
     """Two groups with different spaces learn from turns alone, and their bundle plays what the networks play."""
     config = (
         PPOConfig()

@@ -9,15 +9,20 @@ from pydantic import BaseModel, ValidationError
 
 from rllib_configs.errors import submodel
 from rllib_configs.overrides import load
-from rllib_configs.schema import ExperimentConfig, Section
+from rllib_configs.schema import experiment, experiment_type
 
 
-def sections(model: type[BaseModel] = ExperimentConfig) -> Iterator[type[BaseModel]]:
+def sections(model: type[BaseModel] | None = None) -> Iterator[type[BaseModel]]:
     """The schema's models, the outermost first."""
+    model = model or experiment_type("ppo")
     yield model
     for name in model.model_fields:
         inner = submodel(model, name)
-        if inner is not None and issubclass(inner, Section):
+        if (
+            inner is not None
+            and inner.model_config.get("extra") == "forbid"
+            and inner.model_config.get("validate_default")
+        ):
             yield from sections(inner)
 
 
@@ -41,7 +46,7 @@ def test_a_missing_setting_is_an_error() -> None:
     tree = load("cue").model_dump(mode="json")
     del tree["ppo"]["lr"]
     with pytest.raises(ValidationError):
-        ExperimentConfig.model_validate(tree)
+        experiment(tree)
 
 
 def test_a_run_without_an_end_is_an_error() -> None:
@@ -49,11 +54,11 @@ def test_a_run_without_an_end_is_an_error() -> None:
     tree = load("cue").model_dump(mode="json")
     tree["stop"] |= {"iterations": None}
     with pytest.raises(ValidationError, match="at least one of agent_steps, episodes, iterations, minutes"):
-        ExperimentConfig.model_validate(tree)
+        experiment(tree)
 
 
 def test_what_is_written_is_read_back() -> None:
     """A configuration survives the way through plain values, tuples and all."""
     for domain in ("cue", "trading"):
         config = load(domain, overrides=["network.hidden_sizes=[32, 16]"])
-        assert ExperimentConfig.model_validate(config.model_dump(mode="json")) == config
+        assert experiment(config.model_dump(mode="json")) == config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from algorithms.export import export_bundle
 from algorithms.policy import ModulePolicy
+from algorithms.registry import algorithm_names
 from envs.base import Observation
 from envs.registry import domain_names, get_domain
 from envs.sampling import random_actions
@@ -20,7 +21,7 @@ from rllib_configs.build import build_algorithm_config
 from rllib_configs.overrides import load
 from rllib_configs.schema import ExperimentConfig
 
-ALGORITHMS = get_args(ExperimentConfig.model_fields["algorithm"].annotation)
+ALGORITHMS = algorithm_names()
 WORLDS, STEPS = 3, 3
 
 

@@ -18,7 +18,7 @@ from ray.tune.result import TRIAL_INFO
 from rllib_configs.overrides import load
 from tune import figures, metrics
 from tune.metrics import COUNTERS, GAUGES, MetricsCallback, TrialName, samples_from, samples_of
-from tune.trainable import ExperimentTrainable, algorithm_config
+from tune.trainable import FromTrial, algorithm_config, resolve, trainable_of
 
 CURRICULUM = """
 domain: cue
@@ -86,14 +86,14 @@ def values(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def trial(ray_local: None, values: dict[str, Any], seen: dict[Any, float]) -> Iterator[ExperimentTrainable]:
+def trial(ray_local: None, values: dict[str, Any], seen: dict[Any, float]) -> Iterator[FromTrial]:
     """A trial as Tune starts it, in this process."""
-    trainable = ExperimentTrainable(values)
+    trainable = trainable_of(resolve(values))(values)
     yield trainable
     trainable.stop()
 
 
-def test_all_figures_are_exported(trial: ExperimentTrainable, seen: dict[tuple[str, ...], float]) -> None:
+def test_all_figures_are_exported(trial: FromTrial, seen: dict[tuple[str, ...], float]) -> None:
     """After a real iteration every gauge and counter has a value, tagged with Tune's names."""
     before = time.time()
     result = trial.train()
@@ -121,7 +121,7 @@ def test_all_figures_are_exported(trial: ExperimentTrainable, seen: dict[tuple[s
 
 
 def test_counters_go_on_where_the_checkpoint_was(
-    trial: ExperimentTrainable, values: dict[str, Any], seen: dict[tuple[str, ...], float], tmp_path: Path
+    trial: FromTrial, values: dict[str, Any], seen: dict[tuple[str, ...], float], tmp_path: Path
 ) -> None:
     """A resumed trial counts what was before it once; saving is taken down; the stage that is left says 0."""
     key = ("agent_steps", "mine", "ab_00000")
@@ -135,7 +135,7 @@ def test_counters_go_on_where_the_checkpoint_was(
     trial.save_checkpoint(str(tmp_path / "checkpoint"))
     assert seen["checkpoint_timestamp_seconds", "mine", "ab_00000"] >= moment
     seen.clear()
-    resumed = ExperimentTrainable(values)
+    resumed = trainable_of(resolve(values))(values)
     try:
         resumed.load_checkpoint(str(tmp_path / "checkpoint"))
         resumed.train()
@@ -145,7 +145,7 @@ def test_counters_go_on_where_the_checkpoint_was(
 
 
 def test_a_run_goes_on_without_metrics(
-    trial: ExperimentTrainable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    trial: FromTrial, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the figures cannot be exported, it is said once."""
 
@@ -256,7 +256,7 @@ def test_replay_buffers_are_read_as_rllib_keeps_them() -> None:
 
 def test_exporting_costs_next_to_nothing(ray_local: None, values: dict[str, Any]) -> None:
     """With Ray's real gauges an iteration's figures take well under five milliseconds."""
-    trial = ExperimentTrainable(values)
+    trial = trainable_of(resolve(values))(values)
     try:
         result = trial.train()
         callback, times = trial.callbacks[-1], []
