@@ -157,9 +157,10 @@ def golden_rows(module: ActorCriticModule, count: int, seed: int = 0) -> Rows:
     observations = rng.standard_normal((count, layout.size)).astype(np.float32)
     if module.normaliser is not None:
         observations = observations / module.normaliser.scale.numpy() + module.normaliser.shift.numpy()
-    present = rng.random((count, layout.num_entities)) < 0.75
-    observations[:, layout.mask_slice] = present
-    observations[:, layout.entity_slice] *= np.repeat(present, len(layout.entity_features), axis=1)
+    for table, values, exists in layout.places:
+        present = rng.random((count, len(table.entities))) < 0.75
+        observations[:, exists] = present
+        observations[:, values] *= np.repeat(present, len(table.features), axis=1)
     width = _mask_size(module)
     masks = rng.random((count, width)) < 0.75
     masks[:, _first_choices(module)] = True

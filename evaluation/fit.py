@@ -77,12 +77,13 @@ def _check(group: AgentGroup, home: AgentGroup) -> None:
     mine, theirs = group.layout, home.layout
     if group.size != home.size:
         raise ValueError(f"{group.name}: got {group.size} agents, allowed are {home.size}, as in training")
-    if (mine.own, mine.entity_features) != (theirs.own, theirs.entity_features):
+    tables = [[(place.table.name, place.table.features) for place in layout.places] for layout in (mine, theirs)]
+    if mine.own != theirs.own or tables[0] != tables[1]:
         raise ValueError(f"{group.name}: got features other than the policy was trained with, allowed are the same")
-    if mine.num_entities > theirs.num_entities:
-        raise ValueError(
-            f"{group.name}: got {mine.num_entities} entities, allowed are at most {theirs.num_entities}, as in training"
-        )
+    for (here, _, _), (there, _, _) in zip(mine.places, theirs.places, strict=True):
+        given, most = len(here.entities), len(there.entities)
+        if given > most:
+            raise ValueError(f"{group.name}: got {given} {here.name}, allowed are at most {most}, as in training")
     same = mine.num_entities == theirs.num_entities
     if not same and not (mine.actions_per_entity == theirs.actions_per_entity > 0):
         raise ValueError(f"{group.name}: actions do not belong to entities, so none of these can be left out")
@@ -105,10 +106,9 @@ def _pad(seen: FloatArray, group: AgentGroup, home: AgentGroup) -> FloatArray:
     mine, theirs = group.layout, home.layout
     padded = np.zeros((*seen.shape[:2], theirs.size), np.float32)
     padded[..., theirs.own_slice] = mine.own_of(seen)
-    start, features = theirs.entity_slice.start, len(mine.entity_features) * mine.num_entities
-    padded[..., start : start + features] = seen[..., mine.entity_slice]
-    start = theirs.mask_slice.start
-    padded[..., start : start + mine.num_entities] = mine.mask_of(seen)
+    for here, there in zip(mine.places, theirs.places, strict=True):
+        for given, place in ((here.values, there.values), (here.exists, there.exists)):
+            padded[..., place.start : place.start + given.stop - given.start] = seen[..., given]
     return padded
 
 

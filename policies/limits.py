@@ -26,6 +26,8 @@ MODULES = 1_000
 FEATURES = 10_000
 """Most features of an agent's own, and of an entity."""
 ENTITIES = 10_000
+TABLES = 100
+"""Most tables of entities beside the first one."""
 WIDTH = 100_000
 """Widest observation, action mask, inputs of an action distribution, and recurrent state [values]."""
 ACTIONS = 10_000

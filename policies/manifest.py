@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -26,6 +27,19 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _nothing(value: object) -> bool:
+    """Entries of later releases are left out where they say nothing: bundles from before keep their hash."""
+    return not value
+
+
+class TableEntry(_Entry):
+    """An `EntityTable`."""
+
+    name: Name
+    features: tuple[Name, ...] = Field(min_length=1, max_length=limits.FEATURES)
+    entities: tuple[Name, ...] = Field(min_length=1, max_length=limits.ENTITIES)
+
+
 class LayoutEntry(_Entry):
     """An `ObservationLayout`."""
 
@@ -33,6 +47,7 @@ class LayoutEntry(_Entry):
     entity_features: tuple[Name, ...] = Field(max_length=limits.FEATURES)
     entities: tuple[Name, ...] = Field(max_length=limits.ENTITIES)
     actions_per_entity: int = Field(ge=0, le=limits.ACTIONS)
+    more: tuple[TableEntry, ...] = Field((), max_length=limits.TABLES, exclude_if=_nothing)
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -44,7 +59,7 @@ class LayoutEntry(_Entry):
 
     def layout(self) -> ObservationLayout:
         """The layout."""
-        return ObservationLayout(self.own, self.entity_features, self.entities, self.actions_per_entity)
+        return ObservationLayout.of(self.model_dump() | {"more": [table.model_dump() for table in self.more]})
 
 
 class SpaceEntry(_Entry):
@@ -97,12 +112,7 @@ class GroupEntry(_Entry):
         return cls(
             agent_ids=group.agent_ids,
             modules=modules,
-            layout=LayoutEntry(
-                own=layout.own,
-                entity_features=layout.entity_features,
-                entities=layout.entities,
-                actions_per_entity=layout.actions_per_entity,
-            ),
+            layout=LayoutEntry.model_validate(asdict(layout)),
             action_space=SpaceEntry(
                 kind="discrete" if choices else "continuous", size=group.num_actions, choices=choices
             ),
@@ -111,11 +121,6 @@ class GroupEntry(_Entry):
     def group(self, name: str) -> AgentGroup:
         """The group."""
         return AgentGroup(name, self.agent_ids, self.action_space.space(), self.layout.layout())
-
-
-def _nothing(value: object) -> bool:
-    """Entries of later releases are left out where they say nothing: bundles from before keep their hash."""
-    return not value
 
 
 class GoldenEntry(_Entry):

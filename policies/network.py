@@ -167,7 +167,7 @@ class NetworkPolicy(Policy):
 
 def _difference(given: AgentGroup, trained: AgentGroup) -> tuple[str, str]:
     """Where two layouts first differ, in words: what is given, and what is allowed."""
-    for field in ("own", "entity_features", "entities", "actions_per_entity"):
+    for field in ("own", "entity_features", "entities", "actions_per_entity", "more"):
         one, other = getattr(given.layout, field), getattr(trained.layout, field)
         if one != other:
             return f"layout.{field} {one}", str(other)

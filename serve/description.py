@@ -109,6 +109,7 @@ def _group(group: GroupEntry, modules: Mapping[str, ModuleSignature]) -> dict[st
             "own": list(group.layout.own),
             "entity_features": list(group.layout.entity_features),
             "entities": list(group.layout.entities),
+            "more": [table.model_dump() for table in group.layout.more],
         },
         "features": list(signature.names),
         "actions": {

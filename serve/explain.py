@@ -101,7 +101,7 @@ def _explained(
     known = _module(policy, signature.module)
     seen = rows.observations[row]
     layout = policy.spaces_of(signature.module).layout
-    exists = np.append(layout.mask_of(seen) > 0.5, True)
+    exists = np.append(np.concatenate([seen[place.exists] for place in layout.places]) > 0.5, True)
     features = np.flatnonzero(exists[known.entity])
     changed = np.repeat(seen[None], len(features), axis=0)
     changed[np.arange(len(features)), features] = known.baseline[features]
@@ -157,15 +157,18 @@ def _baseline(layout: ObservationLayout, seen: FloatArray | None) -> FloatArray:
     """Mean of each feature; of an entity's features, over the rows in which it exists. 0 of its `exists`."""
     if seen is None:
         return np.zeros(layout.size, np.float32)
-    present = np.repeat(layout.mask_of(seen) > 0.5, len(layout.entity_features), axis=1)
-    table = np.where(present, seen[:, layout.entity_slice], 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
     baseline = np.zeros(layout.size, np.float32)
     baseline[layout.own_slice] = layout.own_of(seen).mean(axis=0)
-    baseline[layout.entity_slice] = table
+    for table, values, exists in layout.places:
+        present = np.repeat(seen[:, exists] > 0.5, len(table.features), axis=1)
+        baseline[values] = np.where(present, seen[:, values], 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
     return baseline
 
 
 def _entity_of(layout: ObservationLayout) -> NDArray[np.int64]:
-    entities = np.arange(layout.num_entities)
-    own = np.full(len(layout.own), -1)
-    return np.concatenate([own, np.repeat(entities, len(layout.entity_features)), entities]).astype(np.int64)
+    first, parts = 0, [np.full(len(layout.own), -1)]
+    for table, _, _ in layout.places:
+        entities = first + np.arange(len(table.entities))
+        parts += [np.repeat(entities, len(table.features)), entities]
+        first += len(entities)
+    return np.concatenate(parts).astype(np.int64)

@@ -74,7 +74,7 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
             ValueError: If the spaces, the layout and the state do not fit together.
         """
         self.network = NetworkConfig.model_validate(self.model_config["network"])
-        self.layout = layout_of(self.model_config["layout"])
+        self.layout = ObservationLayout.of(self.model_config["layout"])
         self.state_size = int(self.model_config.get("state_size") or 0)
         config, layout, space = self.network, self.layout, self.action_space
         pooled = config.kind == "pooled" and layout.num_entities > 0 and len(layout.entity_features) > 0
@@ -269,16 +269,6 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
     def get_train_action_dist_cls(self) -> type[ActionDistribution]:
         """The distribution of the action space."""
         return distribution_class(self.action_space)
-
-
-def layout_of(fields: Mapping[str, Any]) -> ObservationLayout:
-    """A layout from its fields, whose tuples may have become lists on the way through JSON."""
-    return ObservationLayout(
-        tuple(fields["own"]),
-        tuple(fields["entity_features"]),
-        tuple(fields["entities"]),
-        int(fields["actions_per_entity"]),
-    )
 
 
 def _rows(array: Tensor | NDArray[np.float32]) -> Tensor:

@@ -94,7 +94,7 @@ class Normaliser(nn.Module):
 
 
 class ObservationNormaliser(Normaliser):
-    """Statistics of each own feature, and of each entity *feature* over all entities that exist.
+    """Statistics of each own feature, and of each entity *feature* over all entities of its table that exist.
 
     So what is learned of two assets holds for the other thirteen when they appear, and padding never counts.
 
@@ -104,10 +104,13 @@ class ObservationNormaliser(Normaliser):
     """
 
     def __init__(self, layout: ObservationLayout, clip: float = 10.0) -> None:
-        own, features = len(layout.own), len(layout.entity_features)
-        table = own + torch.arange(features).repeat(layout.num_entities)
-        exists = torch.full((layout.num_entities,), -1)
-        super().__init__(torch.cat([torch.arange(own), table, exists]), own + features, clip)
+        first = len(layout.own)
+        parts = [torch.arange(first)]
+        for table, _, _ in layout.places:
+            features, entities = len(table.features), len(table.entities)
+            parts += [first + torch.arange(features).repeat(entities), torch.full((entities,), -1)]
+            first += features
+        super().__init__(torch.cat(parts), first, clip)
         self.layout = layout
 
     @torch.no_grad()
@@ -118,16 +121,15 @@ class ObservationNormaliser(Normaliser):
             observations: Float32 `[N, D]`.
 
         Returns:
-            Moments of the own features, then of the entities' features, `[O + F]`.
+            Moments of the own features, then of the features of each table's entities, `[O + F + …]`.
         """
-        layout = self.layout
         observed = observations.to(torch.float64)
-        own = observed[:, layout.own_slice]
-        rows = len(observed) * layout.num_entities
-        table = observed[:, layout.entity_slice].reshape(rows, len(layout.entity_features))
-        exists = observed[:, layout.mask_slice].reshape(-1, 1)
-        parts = (_moments(own, torch.ones_like(own[:, :1])), _moments(table, exists))
-        return Moments(*(torch.cat(pair) for pair in zip(*parts, strict=True)))
+        own = observed[:, self.layout.own_slice]
+        parts = [_moments(own, torch.ones_like(own[:, :1]))]
+        for table, values, exists in self.layout.places:
+            rows = observed[:, values].reshape(len(observed) * len(table.entities), len(table.features))
+            parts.append(_moments(rows, observed[:, exists].reshape(-1, 1)))
+        return Moments(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
 class StateNormaliser(Normaliser):

@@ -158,15 +158,18 @@ function header(text, scope) {
 }
 
 function buildForm() {
-  const { own, entities, columns, features } = state.agent;
-  byId("own").replaceChildren(...own.map((name, index) => cell("label", readable(name), number(index, name))));
-  byId("own-set").hidden = own.length === 0;
+  const { own, entities, columns, more, features } = state.agent;
+  const single = [...own, ...more];
+  byId("own").replaceChildren(
+    ...single.map((name) => cell("label", readable(name), number(features.indexOf(name), name))),
+  );
+  byId("own-set").hidden = single.length === 0;
   byId("entities-set").hidden = entities.length === 0;
 
   const head = cell("tr", header("", "col"), header("there", "col"), ...columns.map((name) => header(readable(name), "col")));
   const rows = entities.map((entity, row) => {
     const there = document.createElement("input");
-    const index = features.length - entities.length + row;
+    const index = own.length + entities.length * columns.length + row;
     Object.assign(there, { type: "checkbox", id: `feature-${index}`, name: features[index] });
     there.dataset.index = String(index);
     there.setAttribute("aria-label", `${entity} is there`);

@@ -1,7 +1,8 @@
 // What v1/policies/{model} says of a policy, by agent: all that the page needs to ask it something.
 
-// For each agent: `key` (equal where the form is the same), `own`, `entities`, `columns`, `features` [D], `kind` and
-// `choices` of the actions, `mask` (names of its [M] places), and `examples` of { label, observation [D], mask [M] }.
+// For each agent: `key` (equal where the form is the same), `own`, `entities`, `columns`, `more` (names of the features
+// of further tables, asked for beside its own), `features` [D], `kind` and `choices` of the actions, `mask` (names of its
+// [M] places), and `examples` of { label, observation [D], mask [M] }.
 export function agentsOf(plain) {
   const agents = new Map();
   for (const [name, group] of Object.entries(plain.groups)) {
@@ -11,6 +12,10 @@ export function agentsOf(plain) {
         key: `${plain.name}/${name}`,
         module,
         own: group.layout.own,
+        more: group.layout.more.flatMap(({ features, entities }) => [
+          ...entities.flatMap((entity) => features.map((feature) => `${entity}.${feature}`)),
+          ...entities.map((entity) => `${entity}.exists`),
+        ]),
         entities: group.layout.entities,
         columns: group.layout.entity_features,
         features: group.features,

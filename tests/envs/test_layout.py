@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.layout import ObservationLayout
+from envs.layout import EntityTable, ObservationLayout
 
 LAYOUT = ObservationLayout(("cash", "age"), ("price", "rsi"), ("AAPL", "IBM", "MSFT"), 1)
 
@@ -68,3 +71,41 @@ def test_unknown_feature_is_named_with_those_allowed() -> None:
     """A feature that does not exist is one line with what was given and what is allowed."""
     with pytest.raises(ValueError, match=r"^feature: got 'beta', allowed are price, rsi$"):
         LAYOUT.feature_of(np.zeros(LAYOUT.size, np.float32), "beta")
+
+
+MORE = (EntityTable("jobs", ("cores",), ("job_0", "job_1")), EntityTable("machines", ("free", "up"), ("machine_0",)))
+
+
+def test_further_tables_follow_the_first() -> None:
+    """Each has its values and then its mask, is found by name and by place, and survives the way through JSON."""
+    layout = ObservationLayout(("age",), ("price",), ("AAPL", "IBM"), 1, MORE)
+    assert layout.names == (
+        *("age", "AAPL.price", "IBM.price", "AAPL.exists", "IBM.exists"),
+        *("job_0.cores", "job_1.cores", "job_0.exists", "job_1.exists"),
+        *("machine_0.free", "machine_0.up", "machine_0.exists"),
+    )
+    assert layout.size == len(layout.names)
+    numbers = np.arange(layout.size, dtype=np.float32)
+    assert [layout.names[i] for i in layout.places[2].values_of(numbers)[0].astype(int)] == [
+        "machine_0.free",
+        "machine_0.up",
+    ]
+    assert layout.mask_of(numbers).tolist() == [3, 4]
+    assert ObservationLayout.of(json.loads(json.dumps(asdict(layout)))) == layout
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "said"),
+    [
+        ((), MORE, "more: got 2 tables, allowed are none where there is no first one"),
+        (("AAPL",), (MORE[0], MORE[0]), "more: got the table 'jobs' twice"),
+        (("AAPL",), (EntityTable("entities", ("x",), ("y",)),), "more: got the table 'entities' twice"),
+        (("AAPL",), (EntityTable("jobs", (), ("y",)),), "more: got the table 'jobs' without features or entities"),
+    ],
+)
+def test_tables_that_make_no_sense_are_refused(
+    first: tuple[str, ...], more: tuple[EntityTable, ...], said: str
+) -> None:
+    """In one line that names the table."""
+    with pytest.raises(ValueError, match=f"^{said}"):
+        ObservationLayout((), ("price",), first, 0, more)

@@ -15,7 +15,7 @@ from gymnasium.spaces import Box, MultiDiscrete
 from pydantic import Field
 
 from envs.base import Actions, AgentGroup, BatchedEnv, EnvConfig, IntArray, Observation, Outcome, Task
-from envs.layout import ObservationLayout
+from envs.layout import EntityTable, ObservationLayout
 from envs.registry import Domain
 
 ARRIVES, LEAVES, RETURNS = 3, 6, 8
@@ -45,7 +45,13 @@ class DockEnv(BatchedEnv):
                 CRANES,
                 ("crane_0", "crane_1"),
                 Box(-1, 1, (2,), np.float32),
-                ObservationLayout(("turn",), ("load",), ("hold_0", "hold_1"), 1),
+                ObservationLayout(
+                    ("turn",),
+                    ("load",),
+                    ("hold_0", "hold_1"),
+                    1,
+                    (EntityTable("tides", ("height",), ("east", "west")),),
+                ),
             ),
         ]
         super().__init__(
@@ -93,7 +99,8 @@ class DockEnv(BatchedEnv):
     def _observe(self) -> Observation:
         turn = self.cranes_turn[:, None].astype(np.float32)
         clerks = np.concatenate([self.loads, turn], axis=1)[:, None]
-        cranes = np.concatenate([turn, self.loads, np.ones_like(self.loads)], axis=1)[:, None]
+        tides = np.stack([np.sin(self.clock), np.zeros(self.num_worlds), np.ones(self.num_worlds), turn[:, 0] * 0], 1)
+        cranes = np.concatenate([turn, self.loads, np.ones_like(self.loads), tides], axis=1)[:, None]
         cranes = cranes * self.alive[CRANES][:, :, None]
         acts = {
             CLERKS: np.repeat(~self.cranes_turn[:, None], 1, axis=1),

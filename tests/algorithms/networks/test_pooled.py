@@ -6,7 +6,7 @@ import torch
 
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.pooled import EntityHead, PooledEncoder
-from envs.layout import ObservationLayout
+from envs.layout import EntityTable, ObservationLayout
 
 
 def layout(entities: int) -> ObservationLayout:
@@ -28,6 +28,7 @@ def run(encoder: PooledEncoder, head: EntityHead, seen: torch.Tensor) -> tuple[t
     return trunk, head(trunk, entities)
 
 
+CONFIG = NetworkConfig(own_in_entities=True)
 OWN, TABLE = torch.randn(5, 2), torch.randn(5, 4, 3)
 
 
@@ -75,3 +76,19 @@ def test_head_is_bilinear_in_embedding_and_trunk() -> None:
     query = head.query(trunk).reshape(5, 2, 32)
     expected = torch.einsum("new,npw->nep", entities, query) / 32**0.5 + head.level(trunk)[:, None, :]
     torch.testing.assert_close(head(trunk, entities), expected.reshape(5, 8))
+
+
+def test_further_tables_are_pooled_apart() -> None:
+    """The order within a table and what its absent entities hold do not matter, which table something is in does."""
+    torch.manual_seed(1)
+    more = (EntityTable("neighbours", ("u", "v", "w"), ("n0", "n1", "n2", "n3")),)
+    encoder = PooledEncoder(ObservationLayout(("o", "p"), ("x", "y", "z"), ("e0", "e1", "e2", "e3"), 2, more), CONFIG)
+    there, other = torch.tensor([1.0, 1.0, 1.0, 0.0]).expand(5, 4), torch.randn(5, 4, 3)
+
+    def trunk(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return encoder(torch.cat([observation(OWN, first, there), second.flatten(1), there], dim=1))[0]
+
+    changed = other[:, [1, 2, 0, 3]].clone()
+    changed[:, 3] = 9.0
+    torch.testing.assert_close(trunk(TABLE, other), trunk(TABLE, changed))
+    assert not torch.allclose(trunk(TABLE, other), trunk(other, TABLE))
