@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curriculum.files import DomainTask, FileError, read_typed
+from envs.registry import file_of
 
 
 class Stage(BaseModel):
@@ -97,8 +98,8 @@ class Curriculum(BaseModel):
 
 
 def template_path(domain: str) -> Path:
-    """Where the curriculum that comes with a domain lies."""
-    return Path(__file__).with_name(f"{domain}.yaml")
+    """Where the curriculum that comes with a domain lies, if one does."""
+    return file_of(domain, "curriculum.yaml") or Path(__file__).with_name(f"{domain}.yaml")
 
 
 def load_curriculum(source: str | Path) -> Curriculum:
@@ -113,7 +114,7 @@ def load_curriculum(source: str | Path) -> Curriculum:
     if isinstance(source, str) and not source.endswith((".yaml", ".yml")):
         path = template_path(source)
         if not path.is_file():
-            known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
+            known = ", ".join(sorted(found.stem for found in Path(__file__).parent.glob("*.yaml")))
             raise FileError(f"curriculum: got {source!r}, allowed are {known}, or a YAML file")
         return read_typed(path, Curriculum)
     return read_typed(Path(source), Curriculum)

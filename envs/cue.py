@@ -153,5 +153,10 @@ class CueEnv(BatchedEnv):
 
 
 DOMAIN = Domain(
-    "cue", "Repeat the cue: a tiny env whose values are known by hand, for tests.", CueConfig, CueTask, CueEnv
+    "cue",
+    "Repeat the cue: a tiny env whose values are known by hand, for tests.",
+    CueConfig,
+    CueTask,
+    CueEnv,
+    baselines="policies.heuristics.cue:BASELINES",
 )

@@ -1,13 +1,23 @@
-"""The domains there are, by name, and how to make one of them."""
+"""The domains there are, by name: what each brings, and how its worlds are made.
+
+What concerns the floors above (yardsticks, curriculum, suite, settings) is named here by an address or lies in a file
+of the domain's own folder; whoever needs a part resolves it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol
 
 from envs.base import BatchedEnv, EnvConfig, Task
+
+ENTRY_POINTS = "entrepot.domains"
+"""Group in which an installed package names its domains."""
 
 
 class MakeEnv(Protocol):
@@ -19,14 +29,19 @@ class MakeEnv(Protocol):
 
 @dataclass(frozen=True)
 class Domain:
-    """A business problem: how it is configured, which tasks it poses, and how its worlds are made.
+    """A business problem: how it is configured, which tasks it poses, how its worlds are made, and what belongs to it.
 
     Attributes:
-        name: Name on the command line and in RLlib's registry.
+        name: Name, which its trained policies are registered under.
         summary: One line for a newcomer.
         config_type: What is fixed for a run.
         task_type: What varies between stages and scenarios.
         make: Makes the worlds.
+        baselines: Address of its yardsticks, a `policies.heuristics.Baselines`; empty: it has none, unless `BASELINES`
+            stands beside it in its module.
+        folder: Folder of the files it brings, as far as it does: `curriculum.yaml`; `suite.yaml`, what its policies are
+            examined on and how reports show it; `ALGORITHM.yaml`, settings to learn it with; `sweep.yaml`, what a sweep
+            tries. None: it brings none, or it came with Entrepot, where they lie in the folders they concern.
     """
 
     name: str
@@ -34,6 +49,8 @@ class Domain:
     config_type: type[EnvConfig]
     task_type: type[Task]
     make: MakeEnv
+    baselines: str = ""
+    folder: Path | None = None
 
     def env(
         self,
@@ -68,23 +85,47 @@ _BUILT_IN = {
 
 
 def domain_names() -> list[str]:
-    """Names of the built-in domains."""
-    return list(_BUILT_IN)
+    """Names of the domains that come with Entrepot, and of those that installed packages bring."""
+    return [*_BUILT_IN, *(name for name in _installed() if name not in _BUILT_IN)]
+
+
+def address_of(name: str) -> str:
+    """Where a domain lies: its `package.module:attribute`, from its name, or as it was given."""
+    return _BUILT_IN.get(name) or _installed().get(name, name)
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a domain came with Entrepot."""
+    return name in _BUILT_IN
+
+
+def same_domain(one: str, other: str) -> bool:
+    """Whether two names or addresses mean the same domain."""
+    return address_of(one) == address_of(other)
+
+
+def file_of(name: str, file: str) -> Path | None:
+    """A file that a domain brings in a folder of its own; None if it does not, or there is no such domain."""
+    try:
+        folder = get_domain(name).folder
+    except ValueError:
+        return None
+    return folder / file if folder is not None and (folder / file).is_file() else None
 
 
 def get_domain(name: str) -> Domain:
     """Finds a domain by its name, or a user's own by `package.module:attribute`.
 
     Args:
-        name: A built-in name, or the dotted address of a `Domain`, or of what makes a PettingZoo `ParallelEnv` or an
-            RLlib `MultiAgentEnv`.
+        name: Name of a built-in domain or of an installed package's, or the address of a `Domain`, or of what makes a
+            PettingZoo `ParallelEnv` or `AECEnv` or an RLlib `MultiAgentEnv`.
 
     Raises:
         ValueError: If there is no such domain.
     """
-    address = _BUILT_IN.get(name, name)
+    address = address_of(name)
     if ":" not in address:
-        raise ValueError(f"domain: got {name!r}, allowed are {', '.join(_BUILT_IN)}, or package.module:attribute")
+        raise ValueError(f"domain: got {name!r}, allowed are {', '.join(domain_names())}, or package.module:attribute")
     module, _, attribute = address.partition(":")
     try:
         domain = getattr(import_module(module), attribute)
@@ -95,8 +136,14 @@ def get_domain(name: str) -> Domain:
     if callable(domain):
         from envs.adapters.foreign import foreign_domain  # it knows domains in its turn
 
-        return foreign_domain(domain, name)
+        return foreign_domain(domain, address)
     raise ValueError(
         f"domain: got {name!r}, which is a {type(domain).__name__}, allowed is an envs.registry.Domain, or what makes "
-        "a ParallelEnv or a MultiAgentEnv"
+        "a ParallelEnv, an AECEnv or a MultiAgentEnv"
     )
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Addresses of the domains of installed packages, by name; nothing is imported."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}

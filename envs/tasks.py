@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class AgentRole(StrEnum):
-    """What an agent is there to do. Agents of one role form one group."""
+    """What agents of the domains that come with Entrepot are there to do; a domain of your own names its own roles."""
 
     EXECUTOR = "executor"
     HEDGER = "hedger"
@@ -23,13 +23,23 @@ class AgentRole(StrEnum):
 
 
 class AgentConfig(BaseModel):
-    """One agent: its name, its role and what it starts with."""
+    """One agent: its name, its role, and whatever else its domain wants to know of it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    That (a trader's `initial_balance`) is carried along here, and checked by the domain's own kind of agent: see
+    `typed_agents`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     agent_id: str = Field(min_length=1, description="Unique name of the agent.")
-    role: AgentRole = Field(AgentRole.EXECUTOR, description="Role; agents of one role form one group.")
-    initial_balance: float = Field(100_000.0, gt=0, allow_inf_nan=False, description="Cash at the start [currency].")
+    role: str = Field("agent", pattern=r"^[a-z][a-z0-9_]*$", description="Role; agents of one role form one group.")
+
+
+def typed_agents(agents: object) -> object:
+    """What a domain's config is given as its agents, ready to become its own kind: for a pydantic `BeforeValidator`."""
+    if isinstance(agents, (list, tuple)):
+        return [a.model_dump(exclude_unset=True) if type(a) is AgentConfig else a for a in agents]
+    return agents
 
 
 class EnvConfig(BaseModel):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validat
 from curriculum.config import Curriculum, load_curriculum, template_path
 from curriculum.files import DomainTask, FileError, read_typed
 from envs.base import Task
+from envs.registry import file_of
 
 Kind = Literal["held_out", "stress", "real"]
 
@@ -164,6 +165,11 @@ class Suite(BaseModel):
         return found
 
 
+def suite_path(domain: str) -> Path:
+    """Where the suite that comes with a domain lies, if one does."""
+    return file_of(domain, "suite.yaml") or Path(__file__).with_name(f"{domain}.yaml")
+
+
 def load_suite(source: str | Path, curriculum: Curriculum | None = None) -> Suite:
     """Reads a suite.
 
@@ -176,9 +182,9 @@ def load_suite(source: str | Path, curriculum: Curriculum | None = None) -> Suit
     """
     path = Path(source)
     if isinstance(source, str) and not source.endswith((".yaml", ".yml")):
-        path = Path(__file__).with_name(f"{source}.yaml")
+        path = suite_path(source)
         if not path.is_file():
-            known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
+            known = ", ".join(sorted(found.stem for found in Path(__file__).parent.glob("*.yaml")))
             raise FileError(f"suite: got {source!r}, allowed are {known}, or a YAML file")
         if curriculum is None and template_path(source).is_file():
             curriculum = load_curriculum(source)

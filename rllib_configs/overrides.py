@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from algorithms.registry import Algorithm, get_algorithm
-from envs.registry import domain_names, get_domain
+from envs.registry import domain_names, file_of, get_domain
 from rllib_configs.errors import ConfigError, describe, is_mapping, one_line, shorten, submodel, unknown_key
 from rllib_configs.schema import ExperimentConfig, experiment, experiment_type
 
@@ -45,8 +45,8 @@ def load(
     if file is None:
         algorithm = algorithm or DEFAULT_ALGORITHM
         found = check_algorithm_name(algorithm)
-        built_in = FOLDER / f"{domain}_{found.name}.yaml"
-        tree = read_layers(built_in if built_in.is_file() else _defaults(found))
+        brought = file_of(domain, f"{found.name}.yaml") or FOLDER / f"{domain}_{found.name}.yaml"
+        tree = read_layers(brought if brought.is_file() else _defaults(found))
         tree["algorithm"] = algorithm
     else:
         tree = read_layers(file)

@@ -5,6 +5,7 @@ No field has a default here: the YAML files beside this one are the only source 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Self
@@ -176,7 +177,12 @@ class ExperimentConfig(Section):
     @property
     def model_name(self) -> str:
         """Name in the model registry."""
-        return self.tracking.model or self.domain.rpartition(":")[2]
+        return self.tracking.model or self.domain_name
+
+    @property
+    def domain_name(self) -> str:
+        """The domain's name as files and models are called: of what has an address only, that, with dots throughout."""
+        return re.sub(r"[^A-Za-z0-9_.-]", ".", self.get_domain().name)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from envs.registry import file_of, same_domain
 from rllib_configs.errors import ConfigError, describe
 from rllib_configs.overrides import DEFAULT_ALGORITHM, FOLDER, check_path, read_yaml, set_value, validate
 from rllib_configs.schema import Count, ExperimentConfig
@@ -123,7 +124,7 @@ def load_sweep(domain: str, file: str | Path | None = None) -> SweepConfig:
         sweep = SweepConfig.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in describe(error, SweepConfig))) from error
-    if sweep.domain != domain:
+    if not same_domain(sweep.domain, domain):
         raise ConfigError(f"{path}: domain: got {sweep.domain!r}, allowed is the sweep's, {domain!r}")
     for key in (*sweep.settings, *sweep.space):
         check_path(key, domain, sweep.algorithm)
@@ -132,7 +133,7 @@ def load_sweep(domain: str, file: str | Path | None = None) -> SweepConfig:
 
 def default_space(domain: str) -> Path:
     """Where the search space that comes with a domain lies, if it comes with one."""
-    return FOLDER / f"{domain}_sweep.yaml"
+    return file_of(domain, "sweep.yaml") or FOLDER / f"{domain}_sweep.yaml"
 
 
 def check_space(config: ExperimentConfig, sweep: SweepConfig) -> list[ExperimentConfig]:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from curriculum.config import Curriculum, Stage, load_curriculum
-from envs.registry import get_domain
+from envs.registry import get_domain, is_built_in, same_domain
 from envs.sampling import random_actions
 from rllib_configs.errors import ConfigError, one_line
 from rllib_configs.schema import ExperimentConfig
@@ -25,11 +25,12 @@ def load_stages(config: ExperimentConfig) -> Curriculum | None:
         curriculum = load_curriculum(config.curriculum)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if curriculum.domain != config.domain:
+    if not same_domain(curriculum.domain, config.domain):
         raise ConfigError(
             f"curriculum: got {config.curriculum!r}, which is for {curriculum.domain!r}, "
             f"allowed is one for {config.domain!r}"
         )
+    curriculum = curriculum.model_copy(update={"domain": config.domain})
     check_stages(config, curriculum)
     return curriculum
 
@@ -55,12 +56,12 @@ def check_stages(config: ExperimentConfig, curriculum: Curriculum) -> None:
     domain = get_domain(config.domain)
     try:
         env = domain.env(config.env_config(), 1)
-        if ":" in config.domain:  # a stranger's: better here than in a process that is started again and again
+        if not is_built_in(config.domain):  # better here than in a process that is started again and again
             env.step(random_actions(env.groups, env.reset(config.seed), np.random.default_rng(config.seed)))
     except (ValueError, OSError) as error:
         raise ConfigError(f"env: {one_line(error).removeprefix('env: ')}") from error
     except Exception as error:
-        if ":" not in config.domain:
+        if is_built_in(config.domain):
             raise
         what = f"{type(error).__name__}: {one_line(error)}"
         raise ConfigError(f"env: {config.domain} cannot be made and take a step ({what})") from error

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from curriculum.config import Curriculum, Stage, load_curriculum, template_path
-from envs.registry import get_domain
+from envs.registry import get_domain, same_domain
 from evaluation.compare import compare
 from evaluation.results import Comparison
-from evaluation.suite import Suite, load_suite
+from evaluation.suite import Suite, load_suite, suite_path
 from policies.bundle import BundlePolicy, load_bundle
 from rllib_configs.errors import ConfigError
-from tune.suites import held_out, shortened, suite_file
+from tune.suites import held_out, shortened
 from tune.tracking_uri import absolute_uri, artifact_root
 
 
@@ -44,10 +44,11 @@ def examine(
     bundle = open_policy(policy, tracking_uri)
     manifest = bundle.manifest
     chosen = shortened(_suite(bundle, suite), episodes)
-    if chosen.domain != manifest.domain:
+    if not same_domain(chosen.domain, manifest.domain):
         raise ConfigError(
             f"suite: got {suite!r}, which is for {chosen.domain!r}, allowed is one for {manifest.domain!r}"
         )
+    chosen = chosen.model_copy(update={"domain": manifest.domain})
     return compare(chosen, manifest.env_config, {bundle.name: bundle}, progress=progress)
 
 
@@ -70,7 +71,7 @@ def open_policy(policy: str, tracking_uri: str) -> BundlePolicy:
 
 def _suite(bundle: BundlePolicy, source: str | None) -> Suite:
     domain = bundle.manifest.domain
-    if source is not None or suite_file(domain).is_file():
+    if source is not None or suite_path(domain).is_file():
         return load_suite(source or domain)
     if template_path(domain).is_file():
         return held_out(domain, load_curriculum(domain))

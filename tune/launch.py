@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from envs.registry import address_of
 from rllib_configs.errors import ConfigError, one_line
 from rllib_configs.schema import ExperimentConfig
 from tune.joining import announced, start
@@ -106,7 +107,8 @@ def ray_for(config: ExperimentConfig) -> Iterator[None]:
         _check_sharing(config)
         yield
         return
-    modules = [address for address in (config.domain, config.algorithm) if ":" in address]
+    addresses = (address_of(config.domain), config.algorithm)
+    modules = [address for address in addresses if ":" in address]
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         options["runtime_env"] = runtime_env(*modules)

@@ -75,8 +75,7 @@ def check_name(name: str) -> str:
 
 def new_name(config: ExperimentConfig) -> str:
     """A name for an experiment that got none: its domain and the time."""
-    domain = re.sub(r"\W", "_", config.domain.rpartition(":")[2]) or "experiment"
-    return f"{domain}_{datetime.now():%Y%m%d-%H%M%S}"
+    return f"{config.domain_name}_{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def new_folder(config: ExperimentConfig, name: str) -> Path:

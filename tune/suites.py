@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import evaluation
 from curriculum.config import Curriculum
-from evaluation.suite import Scenario, Suite, Validation, load_suite
+from envs.registry import same_domain
+from evaluation.suite import Scenario, Suite, Validation, load_suite, suite_path
 from rllib_configs.errors import ConfigError
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.stages import stages_of
@@ -28,14 +26,14 @@ def suite_of(config: ExperimentConfig) -> Suite:
     """
     stages = stages_of(config)
     source = config.evaluation.suite
-    if source is None and not suite_file(config.domain).is_file():
+    if source is None and not suite_path(config.domain).is_file():
         suite = held_out(config.domain, stages)
     else:
         try:
             suite = load_suite(source or config.domain)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-    if suite.domain != config.domain:
+    if not same_domain(suite.domain, config.domain):
         raise ConfigError(
             f"evaluation.suite: got {source!r}, which is for {suite.domain!r}, allowed is one for {config.domain!r}"
         )
@@ -45,12 +43,8 @@ def suite_of(config: ExperimentConfig) -> Suite:
         episodes=config.evaluation.episodes,
         stages=tuple(name for name in suite.validation.stages if name in known),
     )
-    return shortened(suite.model_copy(update={"validation": validation}), config.evaluation.final_episodes)
-
-
-def suite_file(domain: str) -> Path:
-    """Where the suite that comes with a domain lies, if it comes with one."""
-    return Path(evaluation.__file__).parent / f"{domain}.yaml"
+    suite = suite.model_copy(update={"domain": config.domain, "validation": validation})
+    return shortened(suite, config.evaluation.final_episodes)
 
 
 def shortened(suite: Suite, episodes: int | None) -> Suite:

@@ -13,4 +13,5 @@ DOMAIN = Domain(
     TradingConfig,
     TradingTask,
     TradingEnv,
+    baselines="policies.heuristics.trading:BASELINES",
 )

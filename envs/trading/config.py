@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from envs.base import AgentConfig, EnvConfig, Task
+from envs.base import AgentConfig, AgentRole, EnvConfig, Task
 from envs.synthetic.market import MarketConfig
 from envs.synthetic.regimes import MarketRegime
+from envs.tasks import typed_agents
 from envs.trading.indicators import LOOKBACK
 
 SYNTHETIC, REAL = "synthetic", "real"
@@ -22,10 +23,21 @@ REAL_SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 """Real prices that have years in common; of the fifth stock there are some months only."""
 
 
+class TradingAgent(AgentConfig):
+    """One trader: its name, its role and what it starts with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Literal["executor", "hedger"] = Field(
+        AgentRole.EXECUTOR.value, description="Role; agents of one role form one group."
+    )
+    initial_balance: float = Field(100_000.0, gt=0, allow_inf_nan=False, description="Cash at the start [currency].")
+
+
 class TradingConfig(EnvConfig):
     """Who trades which assets, and by which rules of the house."""
 
-    agent_configs: tuple[AgentConfig, ...] | None = Field(
+    agent_configs: Annotated[tuple[TradingAgent, ...] | None, BeforeValidator(typed_agents)] = Field(
         None, min_length=1, description="The agents; None makes `num_agents` equal ones named `trader_0`, `trader_1` …"
     )
     num_agents: int = Field(4, ge=1, description="Number of agents where `agent_configs` is not given.")
@@ -104,11 +116,11 @@ class TradingConfig(EnvConfig):
         return self
 
     @property
-    def agents(self) -> tuple[AgentConfig, ...]:
+    def agents(self) -> tuple[TradingAgent, ...]:
         """The agents, given or made."""
         if self.agent_configs is not None:
             return self.agent_configs
-        return tuple(AgentConfig(agent_id=f"trader_{i}") for i in range(self.num_agents))
+        return tuple(TradingAgent(agent_id=f"trader_{i}") for i in range(self.num_agents))
 
 
 class TradingTask(Task):

@@ -83,9 +83,9 @@ class TradingEnv(BatchedEnv):
         order: list[int] = []
         self._slices: dict[str, slice] = {}
         for role in roles:
-            members = [(i, agent) for i, agent in enumerate(agents) if agent.role is role]
-            groups.append(AgentGroup(role.value, tuple(agent.agent_id for _, agent in members), space, layout))
-            self._slices[role.value] = slice(len(initial), len(initial) + len(members))
+            members = [(i, agent) for i, agent in enumerate(agents) if agent.role == role]
+            groups.append(AgentGroup(role, tuple(agent.agent_id for _, agent in members), space, layout))
+            self._slices[role] = slice(len(initial), len(initial) + len(members))
             initial += [agent.initial_balance for _, agent in members]
             order += [i for i, _ in members]
         self._order = np.array(order)  # where each agent stands in the config

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
+from envs.registry import address_of, get_domain
 from policies.base import Policy, RandomPolicy
 
 
@@ -25,25 +26,18 @@ class Baselines:
 
 
 def baselines(domain: str) -> Baselines:
-    """The yardsticks of a domain: of a built-in one by its name, of a user's own by its `package.module:attribute`.
-
-    A user's module says them in a `BASELINES` of its own, beside the domain.
+    """The yardsticks of a domain: those its record names, or those in `BASELINES` beside it in its module.
 
     Raises:
         ValueError: If the domain has none.
     """
-    module, own, _ = domain.partition(":")
-    address = module if own else f"policies.heuristics.{domain}"
-    try:
-        found = getattr(import_module(address), "BASELINES", None)
-    except ModuleNotFoundError as error:
-        if error.name != address:
-            raise
-        found = None
-    if not isinstance(found, Baselines):
-        missing = "whose module holds no BASELINES" if own else "which has no file in policies/heuristics"
-        raise ValueError(f"domain: got {domain!r}, {missing}")
-    return found
+    found = get_domain(domain)
+    module, _, attribute = (found.baselines or f"{address_of(domain).partition(':')[0]}:BASELINES").partition(":")
+    sticks = getattr(import_module(module), attribute, None)
+    if not isinstance(sticks, Baselines):
+        where = f"whose record names {found.baselines}" if found.baselines else f"and {module} holds no BASELINES"
+        raise ValueError(f"domain: got {domain!r}, {where}: allowed is one with a policies.heuristics.Baselines")
+    return sticks
 
 
 RANDOM = Baselines("random", "", {"random": RandomPolicy})

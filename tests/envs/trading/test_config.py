@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from envs.base import AgentConfig
 from envs.registry import get_domain
 from envs.trading import MarketRegime, TradingConfig, TradingEnv, TradingTask
-from envs.trading.config import Terms
+from envs.trading.config import Terms, TradingAgent
 
 TWICE = [{"agent_id": "a"}, {"agent_id": "b"}, {"agent_id": "a"}]
 
@@ -95,8 +95,22 @@ def test_a_later_task_is_checked_too() -> None:
 def test_agents_are_made_or_taken_as_given() -> None:
     """Without configs there are `num_agents` equal traders; with them, exactly those."""
     assert [agent.agent_id for agent in TradingConfig(num_agents=2).agents] == ["trader_0", "trader_1"]
-    mine = (AgentConfig(agent_id="me", initial_balance=5.0),)
-    assert TradingConfig(agent_configs=mine).agents == mine
+    mine = AgentConfig(agent_id="me", initial_balance=5.0)
+    assert TradingConfig(agent_configs=(mine,)).agents == (TradingAgent(agent_id="me", initial_balance=5.0),)
+    assert TradingConfig(num_agents=1).agents[0].model_dump() == {
+        "agent_id": "trader_0",
+        "role": "executor",
+        "initial_balance": 100_000,
+    }
+
+
+@pytest.mark.parametrize(
+    "fields", [{"initial_balance": 0}, {"initial_balance": float("nan")}, {"role": "clown"}, {"x": 1}]
+)
+def test_a_trader_is_checked_by_trading(fields: dict[str, Any]) -> None:
+    """Balances below zero, roles that trading does not know, and unknown keys are errors that name the field."""
+    with pytest.raises(ValidationError, match=next(iter(fields))):
+        TradingConfig(agent_configs=(AgentConfig(agent_id="a", **fields),))
 
 
 def test_the_domain_is_found_by_name() -> None:
