@@ -199,15 +199,39 @@ def report(
     typer.echo(str(rewrite_report(experiment, results, output)))
 
 
-@app.command(epilog="Examples:\n\nentrepot envs\n\nentrepot envs trading")
+@app.command(epilog="Examples:\n\nentrepot envs\n\nentrepot envs trading\n\nentrepot envs mine:DOMAIN")
 def envs(
-    domain: Annotated[str | None, typer.Argument(help="Show all settings of this one.")] = None,
+    domain: Annotated[str | None, typer.Argument(help="Show this one; yours by its package.module:attribute.")] = None,
     debug: Debug = False,
 ) -> None:
-    """List the environments, or all settings of one."""
+    """List the environments, or show one: its settings, its agents, what they see and what they do."""
     from tune.listing import domain_table, domains_table
 
-    _print(domains_table() if domain is None else domain_table(domain))
+    if domain is None:
+        _print(domains_table())
+        return
+    from tune.checking import agents_of
+
+    _print(domain_table(domain))
+    _print(agents_of(domain))
+
+
+@app.command(
+    epilog="Examples:\n\nentrepot check mine:DOMAIN\n\nentrepot check vmas:balance --set env.action_mode=discrete"
+)
+def check(
+    domain: Domain,
+    settings: Settings = None,
+    config_file: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Say whether an environment keeps the contract that everything here relies on; the exit code is 1 if not."""
+    from tune.checking import verdict
+
+    found, kept = verdict(_config(domain, None, settings, config_file, None))
+    _print(found)
+    if not kept:
+        raise typer.Exit(FAILURE)
 
 
 @app.command(epilog="Examples:\n\nentrepot bench\n\nentrepot bench signal --json benchmarks/results/signal.json")

@@ -12,7 +12,7 @@ Both can be had from here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,6 +135,11 @@ class BatchedEnv(ABC):
         return {}
 
     # -- what its users call ---------------------------------------------------------------------------------------
+
+    @property
+    def waived(self) -> Mapping[str, str]:
+        """Clauses of the contract that this env cannot keep, and why: for simulators that are not ours to change."""
+        return {}
 
     @property
     def agent_ids(self) -> list[str]:

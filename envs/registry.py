@@ -84,6 +84,10 @@ _BUILT_IN = {
 }
 
 
+_FAMILIES = {"vmas": "envs.adapters.vmas_batch"}
+"""Libraries whose envs are batches already, and what makes domains of them: `vmas:balance` is found there."""
+
+
 def domain_names() -> list[str]:
     """Names of the domains that come with Entrepot, and of those that installed packages bring."""
     return [*_BUILT_IN, *(name for name in _installed() if name not in _BUILT_IN)]
@@ -118,7 +122,7 @@ def get_domain(name: str) -> Domain:
 
     Args:
         name: Name of a built-in domain or of an installed package's, or the address of a `Domain`, or of what makes a
-            PettingZoo `ParallelEnv` or `AECEnv` or an RLlib `MultiAgentEnv`.
+            PettingZoo `ParallelEnv` or `AECEnv` or an RLlib `MultiAgentEnv`; or `vmas:SCENARIO`.
 
     Raises:
         ValueError: If there is no such domain.
@@ -128,7 +132,7 @@ def get_domain(name: str) -> Domain:
         raise ValueError(f"domain: got {name!r}, allowed are {', '.join(domain_names())}, or package.module:attribute")
     module, _, attribute = address.partition(":")
     try:
-        domain = getattr(import_module(module), attribute)
+        domain = getattr(import_module(_FAMILIES.get(module, module)), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"domain: got {name!r}, which cannot be imported ({error})") from error
     if isinstance(domain, Domain):

@@ -119,6 +119,15 @@ class ForeignBatchedEnv(BatchedEnv):
         }
         self._to_act = {g.name: np.zeros((num_worlds, g.size), np.bool_) for g in groups}
 
+    @property
+    def waived(self) -> Mapping[str, str]:
+        """States cannot be kept of an env that cannot be copied."""
+        try:
+            packed(self.envs[:1])
+        except CopyError as error:
+            return {"state": str(error)}
+        return {}
+
     def _begin(self, worlds: IntArray) -> None:
         for world in worlds:
             task = self.tasks[world]

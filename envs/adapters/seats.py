@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, flatdim
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatdim
 from numpy.typing import NDArray
 
 from envs.adapters.replies import observation_of
@@ -26,6 +26,12 @@ class Seat:
     observed: Space[Any]
     key: str | None
     acted: Space[Any]
+    masked: bool = False
+
+    def alike(self, other: Seat) -> bool:
+        """Whether both agents see and do the same kind of thing."""
+        mine, theirs = ((s.observed, s.key, s.acted, s.masked) for s in (self, other))
+        return mine == theirs
 
     @property
     def action_space(self) -> Box | MultiDiscrete:
@@ -45,11 +51,13 @@ class Seat:
         """The observation as a vector `[D]`."""
         if self.key is not None and isinstance(observation, Mapping) and self.key in observation:
             observation = observation[self.key]
+        elif self.masked and isinstance(observation, Mapping):
+            observation = {name: part for name, part in observation.items() if name != MASK}
         return observation_of(self.agent, self.observed, observation)
 
     def mask(self, observation: Any, info: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """The mask `[M]`, if the observation or the info holds one; no choice at all counts as every choice."""
-        held = observation if self.key is not None else info
+        held = observation if self.masked else info
         found = held.get(MASK) if isinstance(held, Mapping) else None
         if found is None:
             return None
@@ -93,11 +101,12 @@ def seats_of(env: Any) -> list[Seat]:
         acted = env.action_space(agent) if parallel else env.get_action_space(agent)
         if not isinstance(observed, Space):
             raise ValueError(f"observation space of {agent!r}: got {observed!r}, allowed is one of gymnasium.spaces")
-        key = None
-        if isinstance(observed, Dict) and MASK in observed.spaces and len(observed.spaces) == 2:
-            key = next(name for name in observed.spaces if name != MASK)
-            observed = observed.spaces[key]
-        seats.append(Seat(agent, observed, key, acted))
+        key, masked = None, isinstance(observed, Dict) and MASK in observed.spaces and len(observed.spaces) > 1
+        if masked:
+            rest = {name: space for name, space in observed.spaces.items() if name != MASK}
+            key = next(iter(rest)) if len(rest) == 1 else None
+            observed = Dict(rest) if key is None else rest[key]
+        seats.append(Seat(agent, observed, key, acted, masked))
     return seats
 
 
@@ -105,7 +114,7 @@ def groups_of(seats: Sequence[Seat]) -> list[AgentGroup]:
     """Agents with equal spaces, in the order in which their first one is named."""
     sharing: list[list[Seat]] = []
     for seat in seats:
-        alike = (s for s in sharing if (s[0].observed, s[0].key, s[0].acted) == (seat.observed, seat.key, seat.acted))
+        alike = (s for s in sharing if s[0].alike(seat))
         found = next(alike, None)
         if found is None:
             sharing.append([seat])
@@ -118,6 +127,22 @@ def groups_of(seats: Sequence[Seat]) -> list[AgentGroup]:
         stem = (stems.pop() if len(stems) == 1 else "") or "agents"
         taken = {group.name for group in groups}
         name = next(n for n in [stem, *(f"{stem}_{i}" for i in range(len(seats)))] if n not in taken)
-        layout = ObservationLayout(tuple(f"x{i}" for i in range(flatdim(members[0].observed))))
+        layout = ObservationLayout(tuple(names_of(members[0].observed)))
         groups.append(AgentGroup(name, ids, members[0].action_space, layout))
     return groups
+
+
+def names_of(space: Space[Any], prefix: str = "") -> list[str]:
+    """A name for each number of a flattened observation: the keys that lead to it, and its place."""
+    if isinstance(space, Dict | Tuple):
+        parts = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
+        return [name for key, part in parts for name in names_of(part, f"{prefix}{key}.")]
+    if isinstance(space, Discrete):  # flattened to one number a choice
+        return [
+            f"{prefix.removesuffix('.') or 'x'}={value}"
+            for value in range(int(space.start), int(space.start + space.n))
+        ]
+    size = flatdim(space)
+    if prefix and size == 1:
+        return [prefix.removesuffix(".")]
+    return [f"{prefix or 'x'}{i}" for i in range(size)]

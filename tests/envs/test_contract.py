@@ -361,6 +361,16 @@ class AllAlike(CueEnv):
         super().set_tasks(tasks, None)
 
 
+class FirstOfAll(CueEnv):
+    """tasks: the first world's task is played by all."""
+
+    def _begin(self, worlds: IntArray) -> None:
+        own = list(self.tasks)
+        self.tasks[:] = [own[0]] * self.num_worlds
+        super()._begin(worlds)
+        self.tasks[:] = own
+
+
 class TaskForgotten(CueEnv):
     """tasks: a task that was set and did not yet take effect is not saved."""
 
@@ -373,7 +383,8 @@ CONTINUOUS = [
     *(TwinNames, WideActions, FewerWorlds, DoublePrecision, NarrowState, OneReward, LateNaN, UndefinedMetric),
     *(MaskedCounts, SeeingDead, PaidDead, DyingTwice, ActingDead, Resurrection, Endless, BothEnds, RestartShown),
     *(FinalMissing, FinalRevived, LostReturns, DeafToSeed, LongMemory, SharedStream, Crowded, Forgetful, SharedState),
-    *(AdoptedState, StateDraws, Lenient, Unstarted, HalfDone, AtOnce, Unmoved, AllAlike, TaskForgotten),
+    *(AdoptedState, StateDraws, Lenient, Unstarted, HalfDone, AtOnce, Unmoved, AllAlike, FirstOfAll),
+    TaskForgotten,
 ]
 DISCRETE = [NoChoice, MaskedBreaks, Forgetful, SharedStream]
 BROKEN = [(kind, "continuous") for kind in CONTINUOUS] + [(kind, "discrete") for kind in DISCRETE]
