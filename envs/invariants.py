@@ -191,9 +191,9 @@ def check_endings(env: BatchedEnv, run: Recording) -> None:
             someone = final.observation.alive[name]
             if someone.any() and not np.array_equal(seen[someone], restart[someone]):
                 return
-            if (
-                not someone.any()
-                and final.observation.state.tobytes() != step.observation.state[final.worlds].tobytes()
-            ):
+            state = final.observation.state
+            if not someone.any() and (
+                state.tobytes() != step.observation.state[final.worlds].tobytes() or not state.any()
+            ):  # a state of zeros, where nobody is left, can be both
                 return
     raise ContractError("final", "what is seen at the end of every episode is the first sight of the next one")

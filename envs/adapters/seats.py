@@ -101,8 +101,9 @@ def seats_of(env: Any) -> list[Seat]:
         acted = env.action_space(agent) if parallel else env.get_action_space(agent)
         if not isinstance(observed, Space):
             raise ValueError(f"observation space of {agent!r}: got {observed!r}, allowed is one of gymnasium.spaces")
-        key, masked = None, isinstance(observed, Dict) and MASK in observed.spaces and len(observed.spaces) > 1
-        if masked:
+        key, masked = None, False
+        if isinstance(observed, Dict) and MASK in observed.spaces and len(observed.spaces) > 1:
+            masked = True
             rest = {name: space for name, space in observed.spaces.items() if name != MASK}
             key = next(iter(rest)) if len(rest) == 1 else None
             observed = Dict(rest) if key is None else rest[key]
@@ -138,10 +139,8 @@ def names_of(space: Space[Any], prefix: str = "") -> list[str]:
         parts = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
         return [name for key, part in parts for name in names_of(part, f"{prefix}{key}.")]
     if isinstance(space, Discrete):  # flattened to one number a choice
-        return [
-            f"{prefix.removesuffix('.') or 'x'}={value}"
-            for value in range(int(space.start), int(space.start + space.n))
-        ]
+        first, choices = int(space.start), int(space.n)
+        return [f"{prefix.removesuffix('.') or 'x'}={value}" for value in range(first, first + choices)]
     size = flatdim(space)
     if prefix and size == 1:
         return [prefix.removesuffix(".")]
