@@ -8,6 +8,7 @@ stream, but what happens then need not be the same to the bit: that clause of th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -59,20 +60,23 @@ class VmasBatchedEnv(BatchedEnv):
         vmas, self._torch = _library("vmas"), _library("torch")
         discrete = config.action_mode == "discrete"
         try:
-            self._env = vmas.make_env(
-                scenario,
-                num_envs=num_worlds,
-                device="cpu",
-                continuous_actions=not discrete,
-                multidiscrete_actions=discrete,
-                terminated_truncated=True,
-                seed=0,
-                **config.settings,
-            )
-        except (TypeError, AssertionError) as error:
-            raise ValueError(
-                f"settings: got {config.settings}, which {scenario!r} cannot be made with ({error})"
-            ) from error
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Scenario kwargs")  # VMAS warns of what it does not know
+                self._env = vmas.make_env(
+                    scenario,
+                    num_envs=num_worlds,
+                    device="cpu",
+                    continuous_actions=not discrete,
+                    multidiscrete_actions=discrete,
+                    terminated_truncated=True,
+                    seed=0,
+                    **config.settings,
+                )
+        except FileNotFoundError as error:
+            raise ValueError(f"vmas: got the scenario {scenario!r}, allowed are those of vmas.scenarios") from error
+        except (TypeError, AssertionError, UserWarning) as error:
+            given = f"settings: got {config.settings}, allowed is what {scenario!r} can be made with"
+            raise ValueError(f"{given} ({error})") from error
         # Which agents, by place, form each group.
         self._places: dict[str, list[int]] = {}
         groups: list[AgentGroup] = []
