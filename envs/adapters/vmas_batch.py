@@ -72,10 +72,8 @@ class VmasBatchedEnv(BatchedEnv):
                     seed=0,
                     **config.settings,
                 )
-        except FileNotFoundError as error:
-            raise ValueError(f"vmas: got the scenario {scenario!r}, allowed are those of vmas.scenarios") from error
         except (TypeError, AssertionError, UserWarning) as error:
-            given = f"settings: got {config.settings}, allowed is what {scenario!r} can be made with"
+            given = f"settings: got {config.settings} for vmas:{scenario}, allowed is what it can be made with"
             raise ValueError(f"{given} ({error})") from error
         # Which agents, by place, form each group.
         self._places: dict[str, list[int]] = {}
