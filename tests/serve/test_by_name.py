@@ -1,0 +1,103 @@
+"""Any env by its name: trained, killed, resumed, measured against chance, registered and served."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.registry import get_domain
+from policies.registry import ModelRegistry
+from tune.tracking_uri import artifact_root
+
+ROOT = Path(__file__).resolve().parents[2]
+STRANGERS = ROOT / "tests" / "plugins"
+SETTINGS = {
+    "policies": "per_role",
+    "stop": "{agent_steps: null, episodes: null, iterations: 8, minutes: null}",
+    "runners": "{worlds: 8, rollout_length: 32}",
+    "ppo.minibatch": 64,
+    "evaluation": "{interval: 2, episodes: 4, final_episodes: 8}",
+    "checkpoint.interval": 1,
+    "resources.cpus": 2,
+}
+QUICK = ["mpe2.simple_speaker_listener_v4:parallel_env", "strangers:Dials"]
+OTHERS = [
+    "mpe2.simple_spread_v3:parallel_env",
+    "mpe2.simple_tag_v3:parallel_env",
+    "pettingzoo.classic.tictactoe_v3:env",
+    "ray.rllib.examples.envs.classes.multi_agent.tic_tac_toe:TicTacToe",
+    "strangers:LateJoiners",
+    "vmas:balance",
+    "vmas:navigation",
+]
+
+
+def entrepot(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command line, in a folder that holds the strangers' module."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / "entrepot.py", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": ""},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("address", [*QUICK, *(pytest.param(address, marks=pytest.mark.slow) for address in OTHERS)])
+def test_from_its_name_to_a_served_policy(
+    address: str,
+    new_database: Callable[[Path], str],
+    as_version: Any,
+    serving: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After `kill -9` the run goes on; its policy is compared with random actions, registered, and answers by HTTP."""
+    uri = new_database(tmp_path)
+    (tmp_path / "strangers.py").write_text((STRANGERS / "strangers.py").read_text())
+    changes = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    run = entrepot(tmp_path, "train", address, "--experiment", "run", *changes)
+    experiment, deadline = tmp_path / "results" / "run", time.monotonic() + 100
+    while not list(experiment.glob("trial_*/checkpoint_*/rllib_checkpoint.json")):
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    resumed = entrepot(tmp_path, "train", address, "--experiment", "run", "--resume")
+    said, _ = resumed.communicate(timeout=150)
+    assert resumed.returncode == 0, said
+    finished = json.loads((experiment / "finished.json").read_text())
+    (returns,) = finished["returns"].values()
+    assert {"trained", "random"} <= set(returns)
+
+    monkeypatch.syspath_prepend(str(STRANGERS))
+    env = get_domain(address).env({}, 1)
+    name = finished["model"]
+    assert name == address.replace(":", ".")
+    version = as_version(ModelRegistry(uri, artifact_root(uri)).fetch(name, "1", tmp_path / "fetched"), name)
+    seen = env.reset(0)
+    body: dict[str, Any] = {"observations": {}, "action_masks": {}}
+    for group in env.groups.values():
+        for index in np.flatnonzero(seen.acts[group.name][0]):
+            agent = group.agent_ids[index]
+            row = seen.observations[group.name][0, index].tolist()
+            body["observations"][agent] = dict(zip(group.layout.names, row, strict=True))
+            if group.name in seen.action_masks:
+                body["action_masks"][agent] = seen.action_masks[group.name][0, index].tolist()
+    reply = serving(version).post(f"/v1/policies/{name}/act", json=body)
+    assert reply.status_code == 200, reply.text
+    assert set(reply.json()["actions"]) == set(body["observations"])
