@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from envs import registry
 from envs.cue import DOMAIN, CueConfig, CueEnv, CueTask
-from envs.registry import Domain, domain_names, get_domain
+from envs.registry import Domain, domain_names, file_of, get_domain, same_domain
 
 
 @pytest.mark.parametrize("name", domain_names())
@@ -78,3 +79,27 @@ def test_a_users_env_class_becomes_a_domain(tmp_path: Path, monkeypatch: pytest.
     assert domain.name == "her_env:parallel_env"
     assert len(domain.env({"settings": {"agents": 5}}, 2).agent_ids) == 5
     sys.modules.pop("her_env")
+
+
+def test_an_installed_package_brings_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found by the name of its entry point, its files in its folder, and nothing of ours names it."""
+    (tmp_path / "harbour.py").write_text(
+        "from dataclasses import replace\nfrom pathlib import Path\nfrom envs.cue import DOMAIN as CUE\n"
+        "DOMAIN = replace(CUE, name='harbour', folder=Path(__file__).parent / 'files')\n"
+    )
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "suite.yaml").write_text("domain: harbour\n")
+    (tmp_path / "harbour-1.dist-info").mkdir()
+    (tmp_path / "harbour-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: harbour\nVersion: 1\n")
+    (tmp_path / "harbour-1.dist-info" / "entry_points.txt").write_text("[entrepot.domains]\nharbour = harbour:DOMAIN\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry._installed.cache_clear()
+    try:
+        assert "harbour" in domain_names()
+        assert get_domain("harbour").name == "harbour"
+        assert get_domain("harbour") is get_domain("harbour:DOMAIN")
+        assert same_domain("harbour", "harbour:DOMAIN")
+        assert file_of("harbour", "suite.yaml") == tmp_path / "files" / "suite.yaml"
+        assert file_of("harbour", "curriculum.yaml") is None
+    finally:
+        registry._installed.cache_clear()
