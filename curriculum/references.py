@@ -45,15 +45,24 @@ def measure_references(
     names = yardsticks or baselines(domain)
     worlds = min(256, episodes)
     context = [domain, env_config.model_dump(mode="json"), worlds, episodes, seed, names.naive, names.informed]
+    context.append(names.attainable)
     env = None
     references = {}
     for task in tasks:
         key = json.dumps([*context, task.model_dump(mode="json")], sort_keys=True)
         if key not in _MEASURED:
             env = env or found.env(env_config, worlds)
-            naive, informed = names.policies[names.naive](), names.policies[names.informed]()
-            per_world = -(-episodes // worlds)
-            _MEASURED[key] = measure_reference(env, task, naive, informed, seed=seed, episodes_per_world=per_world)
+            made = {name: names.policies[name]() for name in {names.naive, names.informed, names.attainable} - {""}}
+            _MEASURED[key] = measure_reference(
+                env,
+                task,
+                made[names.naive],
+                made[names.informed],
+                seed=seed,
+                episodes_per_world=-(-episodes // worlds),
+                attainable=made.get(names.attainable),
+                bound=names.bound,
+            )
         reference = _MEASURED[key]
         if not reference.informed > reference.naive:
             raise ValueError(

@@ -84,7 +84,8 @@ def compare(
         players |= {name: make() for name, make in makers.items() if name not in scenario.exclude}
         played = {name: _play(env, policy, scenario, suite.seed) for name, policy in players.items()}
         everything.append((scenario, played))
-        results.append(_examine(suite, scenario, played, sticks, learners))
+        bound = None if sticks.bound is None else float(np.mean([sticks.bound(env, task) for task in scenario.tasks]))
+        results.append(_examine(suite, scenario, played, sticks, learners, bound))
     return Comparison(
         domain=suite.domain,
         title=suite.title,
@@ -93,6 +94,7 @@ def compare(
         confidence=suite.confidence,
         naive=sticks.naive,
         informed=sticks.informed,
+        attainable=sticks.attainable if sticks.attainable in makers else "",
         learners=tuple(learners),
         headline=suite.headline,
         columns=suite.columns or _own_columns(results),
@@ -146,12 +148,21 @@ def _own_columns(results: Sequence[ScenarioResult]) -> tuple[Column, ...]:
 
 
 def _examine(
-    suite: Suite, scenario: Scenario, played: dict[str, _Played], sticks: Baselines, learners: list[str]
+    suite: Suite,
+    scenario: Scenario,
+    played: dict[str, _Played],
+    sticks: Baselines,
+    learners: list[str],
+    bound: float | None,
 ) -> ScenarioResult:
     """Intervals and paired differences of one scenario."""
     options: dict[str, Any] = {"confidence": suite.confidence, "seed": suite.seed}
     naive, informed = played.get(sticks.naive), played.get(sticks.informed)
     scored = naive is not None and informed is not None and _beats(informed.returns, naive.returns, suite)
+    bound_score = None
+    if scored and bound is not None and naive is not None and informed is not None:
+        zero, one = float(naive.returns.mean()), float(informed.returns.mean())
+        bound_score = (bound - zero) / (one - zero)
     results = []
     for name, mine in played.items():
         score = None
@@ -180,6 +191,8 @@ def _examine(
         kind=scenario.kind,
         description=scenario.description,
         samples=next(iter(played.values())).returns.size,
+        bound=bound,
+        bound_score=bound_score,
         policies=tuple(sorted(results, key=lambda result: -result.mean_return.estimate)),
     )
 

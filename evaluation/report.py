@@ -181,4 +181,11 @@ def _table(comparison: Comparison, result: ScenarioResult) -> dict[str, Any]:
             }
         )
     scored = any(policy.score is not None for policy in result.policies)
-    return {"result": result, "columns": columns, "rows": rows, "scored": scored, "learner": learner}
+    return {
+        "result": result,
+        "columns": columns,
+        "rows": rows,
+        "scored": scored,
+        "learner": learner,
+        "bound": result.bound_score,
+    }

@@ -41,6 +41,8 @@ class ScenarioResult(_Result):
     description: str = Field("", description="What is asked here.")
     samples: int = Field(description="Independent samples behind each interval.")
     policies: tuple[PolicyResult, ...] = Field(description="One entry a policy, best mean return first.")
+    bound: float | None = Field(None, description="Mean return that provably nobody exceeds, where one is proved.")
+    bound_score: float | None = Field(None, description="Its score.")
 
     def of(self, policy: str) -> PolicyResult | None:
         """The result of one policy, None if it did not take part."""
@@ -57,6 +59,10 @@ class Comparison(_Result):
     confidence: float = Field(description="Two-sided confidence of all intervals.")
     naive: str = Field(description="Policy that scores 0.")
     informed: str = Field(description="Policy that scores 1; empty where there is none, and so no score.")
+    attainable: str = Field(
+        "",
+        description="Policy that earns what an observer with the agents' information can; empty where none is known.",
+    )
     learners: tuple[str, ...] = Field(description="Names of the learned policies.")
     headline: str | None = Field(None, description="Metric whose paired differences are tested beside the returns.")
     columns: tuple[Column, ...] = Field((), description="How the figures are shown.")

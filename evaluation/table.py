@@ -11,6 +11,7 @@ from evaluation.results import Comparison, PolicyResult, ScenarioResult
 from evaluation.statistics import Difference, Interval
 from evaluation.suite import fixed
 
+MEAN_SCORE = "Mean score"
 MARKS = {"better": "▲", "worse": "▼", "unclear": "≈"}
 
 
@@ -26,7 +27,7 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
     if details or not comparison.informed:
         parts += [scenario_table(comparison, result) for result in comparison.scenarios]
     percent = f"{100 * comparison.confidence:.0f}%"
-    measure = f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}"
+    measure = f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}" + known(comparison)
     if not comparison.informed:
         measure = "There are no scores, as the domain brings no yardsticks: returns are shown as they are"
     parts.append(
@@ -40,6 +41,16 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
     return Group(*parts)
 
 
+def known(comparison: Comparison) -> str:
+    """What else is known of what can be earned: by whom with the agents' own information, and by nobody at all."""
+    said = ""
+    if comparison.attainable:
+        said += f"; {comparison.attainable} sees no more than the agents do"
+    if any(result.bound is not None for result in comparison.scenarios):
+        said += "; nobody exceeds the bound"
+    return said
+
+
 def summary_table(comparison: Comparison) -> Table:
     """A row a scenario, a column a policy: the headline figure, or the score where there is none."""
     table = Table(title=f"{measure_of(comparison)} by scenario", box=box.SIMPLE_HEAD, title_justify="left")
@@ -47,6 +58,9 @@ def summary_table(comparison: Comparison) -> Table:
     names = list(dict.fromkeys([*comparison.learners, *policies_of(comparison)]))
     for name in names:
         table.add_column(name, justify="right", style="bold" if name in comparison.learners else None)
+    bounds = measure_of(comparison) == MEAN_SCORE and any(r.bound_score is not None for r in comparison.scenarios)
+    if bounds:
+        table.add_column("bound", justify="right", style="dim")
     for result in comparison.scenarios:
         learner = learner_of(result)
         cells = []
@@ -54,6 +68,8 @@ def summary_table(comparison: Comparison) -> Table:
             policy = result.of(name)
             mark = "" if learner is None or policy is None else mark_of(learner, name)
             cells.append("" if policy is None else f"{show_headline(comparison, policy)} {mark}".rstrip())
+        if bounds:
+            cells.append("" if result.bound_score is None else fixed(result.bound_score, 2))
         table.add_row(result.title, *cells)
     return table
 
@@ -63,7 +79,7 @@ def measure_of(comparison: Comparison) -> str:
     column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
     if column is not None:
         return column.title
-    return "Mean score" if comparison.informed else "Mean return"
+    return MEAN_SCORE if comparison.informed else "Mean return"
 
 
 def scenario_table(comparison: Comparison, result: ScenarioResult) -> Table:
@@ -85,6 +101,9 @@ def scenario_table(comparison: Comparison, result: ScenarioResult) -> Table:
         if learner is not None:
             cells.append(verdict(comparison, learner, policy.policy))
         table.add_row(*cells, style="bold" if policy.learned else None)
+    if result.bound is not None:
+        shown_bound = result.bound_score if comparison.informed else result.bound
+        table.add_row("the bound", "" if shown_bound is None else fixed(shown_bound, 2), style="dim")
     return table
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +21,14 @@ class Reference:
     Attributes:
         naive: Mean return of the naive policy (cash; order-what-you-sold; equal split).
         informed: Mean return of the informed policy (regime oracle; Clark-Scarf; convex optimum).
+        attainable: Mean return of a policy that sees no more than the agents do; None where nobody knows one.
+        bound: Mean return that provably nobody exceeds; None where nobody has proved one.
     """
 
     naive: float
     informed: float
+    attainable: float | None = None
+    bound: float | None = None
 
     def score(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
         """`(return - naive) / (informed - naive)`, elementwise.
@@ -36,11 +42,21 @@ class Reference:
 
 
 def measure_reference(
-    env: BatchedEnv, task: Task, naive: Policy, informed: Policy, *, seed: int, episodes_per_world: int = 1
+    env: BatchedEnv,
+    task: Task,
+    naive: Policy,
+    informed: Policy,
+    *,
+    seed: int,
+    episodes_per_world: int = 1,
+    attainable: Policy | None = None,
+    bound: Callable[[BatchedEnv, Any], float] | None = None,
 ) -> Reference:
-    """Plays both reference policies over the same worlds and takes their mean returns."""
-    means = [
-        play(env, policy, task, seed=seed, episodes_per_world=episodes_per_world).returns.mean()
-        for policy in (naive, informed)
-    ]
-    return Reference(float(means[0]), float(means[1]))
+    """Plays the reference policies over the same worlds and takes their mean returns; asks for the bound."""
+
+    def mean(policy: Policy) -> float:
+        return float(play(env, policy, task, seed=seed, episodes_per_world=episodes_per_world).returns.mean())
+
+    low, high = mean(naive), mean(informed)
+    reached = high if attainable is informed else None if attainable is None else mean(attainable)
+    return Reference(low, high, reached, None if bound is None else bound(env, task))

@@ -296,6 +296,7 @@ def _save_summary(finished: Finished, policy: BundlePolicy) -> None:
                 scenario.name: {policy.policy: policy.mean_return.estimate for policy in scenario.policies}
                 for scenario in finished.comparison.scenarios
             },
+            "bounds": {s.name: s.bound_score for s in finished.comparison.scenarios if s.bound_score is not None},
             "warning": finished.warning,
         },
     )

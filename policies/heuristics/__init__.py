@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
+from envs.base import BatchedEnv
 from envs.registry import address_of, get_domain
 from policies.base import Policy, RandomPolicy
 
@@ -18,11 +20,17 @@ class Baselines:
         naive: Name of the policy that scores 0.
         informed: Name of the policy that scores 1; empty where nobody knows one, and returns are all there is.
         policies: All of them, by name, the two above included, in the order of a table.
+        attainable: Name of the policy that earns what an observer with the agents' own information can; empty where
+            nobody knows one. It is the informed one where that knows no more than the agents do.
+        bound: Mean return of an episode, over agents, that provably nobody exceeds on a task; None where nobody has
+            proved one.
     """
 
     naive: str
     informed: str
     policies: dict[str, Callable[[], Policy]]
+    attainable: str = ""
+    bound: Callable[[BatchedEnv, Any], float] | None = None
 
 
 def baselines(domain: str) -> Baselines:

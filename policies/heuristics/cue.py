@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.base import Actions, BatchedEnv, Observation
-from envs.cue import CueEnv
+from envs.cue import CueEnv, CueTask
 from policies.base import Policy, PolicyState, RandomPolicy
 from policies.heuristics import Baselines
 
@@ -27,4 +27,14 @@ class RepeatCue(Policy):
         return self._env.perfect_actions(), None
 
 
-BASELINES = Baselines("random", "repeat", {"random": RandomPolicy, "repeat": RepeatCue})
+def most(env: BatchedEnv, task: CueTask) -> float:
+    """What repeating earns: 1 in every step an agent lives."""
+    assert isinstance(env, CueEnv)
+    agents = task.agents or env.config.num_agents
+    lives = [*task.lifetimes, *[0] * agents][:agents]
+    return float(np.mean([min(life or task.max_steps, task.max_steps) for life in lives]))
+
+
+BASELINES = Baselines(
+    "random", "repeat", {"random": RandomPolicy, "repeat": RepeatCue}, attainable="repeat", bound=most
+)

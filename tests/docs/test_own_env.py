@@ -49,6 +49,9 @@ def test_its_optimum_is_the_closed_form(newsvendor: ModuleType) -> None:
     played = play(env, baselines("newsvendor:DOMAIN").policies["optimum"](), env.tasks[0], seed=0).returns / 30
     expected = 1 - 0.4 + 0.4 * np.log(0.4)
     assert abs(played.mean() - expected) < 4 * played.std() / np.sqrt(len(played))
+    bound = baselines("newsvendor:DOMAIN").bound
+    assert bound is not None
+    assert bound(env, env.tasks[0]) == pytest.approx(30 * expected, rel=1e-3)
     for factor in (0.8, 1.25):
         other = newsvendor.Orders("other", lambda cost, factor=factor: factor * newsvendor.optimum(cost))
         assert (play(env, other, env.tasks[0], seed=0).returns / 30).mean() < played.mean()

@@ -20,8 +20,10 @@ from evaluation.results import Comparison
 from evaluation.suite import Measure, Suite
 from evaluation.table import table_of
 from policies.base import Policy, PolicyState, RandomPolicy
+from policies.heuristics import RANDOM
 from policies.heuristics.cue import RepeatCue
 from policies.rollout import play
+from tune.finish import unsure
 
 
 class Halfway(Policy):
@@ -144,6 +146,49 @@ def test_scores_are_left_out_where_they_mean_nothing() -> None:
     assert result.of("repeat") is None
     assert result.of("halfway").score is None
     assert result.of("halfway").differences["random"].better
+
+
+def test_the_four_parts_of_a_yardstick_are_told_apart(comparison: Comparison) -> None:
+    """Of the cue, who repeats it sees what agents see, and earns the bound: in the result and in the table."""
+    assert comparison.attainable == "repeat"
+    for result in comparison.scenarios:
+        assert result.bound == pytest.approx(5)
+        assert result.bound_score == pytest.approx(1)
+    text = io.StringIO()
+    Console(file=text, width=160).print(table_of(comparison, details=True))
+    assert "1 is repeat; repeat sees no more than the agents do; nobody exceeds the bound" in text.getvalue()
+    assert "the bound" in text.getvalue()
+
+
+class Coin(Policy):
+    """Most likely does nothing; sampled, it repeats the cue: of some problems the likeliest action is no solution."""
+
+    name = "coin"
+
+    def bind(self, env: BatchedEnv) -> None:
+        """Keeps the layout."""
+        self._layout = env.groups[CueEnv.GROUP].layout
+
+    def act(
+        self, observation: Observation, state: PolicyState, *, deterministic: bool, rng: np.random.Generator
+    ) -> tuple[Actions, PolicyState]:
+        """Full opposition, or the cues."""
+        seen = self._layout.entities_of(observation.observations[CueEnv.GROUP])[..., 0]
+        return {CueEnv.GROUP: np.ascontiguousarray(seen if not deterministic else -np.sign(seen))}, None
+
+
+def test_without_an_informed_policy_learners_are_also_played_sampled() -> None:
+    """Returns and no scores, both ways of acting side by side, and a warning where sampling does far better."""
+    found = compare(TWO, {}, {"trained": Coin()}, yardsticks=RANDOM)
+    for result in found.scenarios:
+        as_played, as_sampled = result.of("trained"), result.of("trained (sampled)")
+        assert as_played.score is None
+        assert not as_played.sampled
+        assert as_sampled.sampled
+        assert as_sampled.mean_return.estimate == pytest.approx(5)
+        assert as_sampled.differences["random"].better
+    assert "the most likely actions return" in unsure(found)
+    assert unsure(compare(TWO, {}, {"trained": Halfway()}, yardsticks=RANDOM)) == ""
 
 
 def test_variants_count_as_single_samples() -> None:

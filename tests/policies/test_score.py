@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from envs.cue import CueConfig, CueEnv, CueTask
 from policies.base import RandomPolicy
+from policies.heuristics import baselines
 from policies.heuristics.cue import RepeatCue
 from policies.rollout import play
 from policies.score import Reference, measure_reference
@@ -48,3 +49,16 @@ def test_the_reference_policies_score_zero_and_one_on_average() -> None:
     for policy, mark in ((RandomPolicy(), 0.0), (RepeatCue(), 1.0)):
         returns = play(env, policy, task, seed=4, episodes_per_world=2).returns
         assert reference.score(returns).mean() == pytest.approx(mark, abs=1e-9)
+
+
+def test_all_four_parts_of_a_reference() -> None:
+    """Of the cue everything is known: who repeats it sees what the agents see, and earns the bound."""
+    env, task = CueEnv(CueConfig(num_agents=3), 8), CueTask(max_steps=6, lifetimes=(2, 0, 9))
+    sticks = baselines("cue")
+    repeat = RepeatCue()
+    found = measure_reference(env, task, RandomPolicy(), repeat, seed=4, attainable=repeat, bound=sticks.bound)
+    assert found.bound == pytest.approx((2 + 6 + 6) / 3)
+    assert found.informed == found.attainable == pytest.approx(found.bound)
+    assert found.naive < found.informed
+    plain = measure_reference(env, task, RandomPolicy(), repeat, seed=4)
+    assert (plain.attainable, plain.bound) == (None, None)
