@@ -120,7 +120,7 @@ class BatchedAlgorithm(Algorithm):
         for task in dict.fromkeys(tasks):
             if not isinstance(task, self.domain.task_type):
                 raise ValueError(f"tasks: got {type(task).__name__}, allowed is {self.domain.task_type.__name__}")
-            self._judge.check_task(task)
+            self._judge.admit(task)
         self.tasks = list(tasks)
         self._call_runners("set_tasks", tasks=self._task_fields())
 

@@ -97,7 +97,7 @@ class BatchedEnv(ABC):
         self.state_space = Box(-np.inf, np.inf, (state_size,), np.float32)
         self.team_weight = team_weight
         self.objectives, self.costs = tuple(objectives), tuple(costs)
-        self.tasks: list[Task] = [task] * num_worlds
+        self.tasks: list[Task] = [next(iter(task.extremes()))] * num_worlds
         self.alive = {g.name: np.ones((num_worlds, g.size), np.bool_) for g in groups}
         self.streams = WorldStreams(num_worlds, first_world)
         self._next_tasks: list[Task] = [task] * num_worlds
@@ -249,7 +249,7 @@ class BatchedEnv(ABC):
         if len(listed) != len(chosen):
             raise ValueError(f"tasks: got {len(listed)} for {len(chosen)} worlds, allowed is one for all or one each")
         for task in set(listed):
-            self.check_task(task)
+            self.admit(task)
         for world, task in zip(chosen, listed, strict=True):
             self._next_tasks[world] = task
 
@@ -274,8 +274,13 @@ class BatchedEnv(ABC):
         for world, (seed, number, episode) in zip(worlds, keys.tolist(), strict=True):
             self.streams.replays[int(world)] = (seed, number, episode)
 
+    def admit(self, task: Task) -> None:
+        """Raises ValueError, naming the field, unless this env's spaces hold the task, whatever is drawn of it."""
+        for extreme in task.extremes():
+            self.check_task(extreme)
+
     def check_task(self, task: Task) -> None:  # noqa: B027, by default every task fits
-        """Raises ValueError, naming the field, if this env's spaces cannot hold the task."""
+        """Raises ValueError, naming the field, if this env's spaces cannot hold the task, of which nothing is drawn."""
 
     def get_state(self) -> dict[str, Any]:
         """The complete state, random streams included: arrays and plain values, nothing shared with the env."""
@@ -314,10 +319,12 @@ class BatchedEnv(ABC):
     def _start(self, worlds: IntArray) -> None:
         """Begins the next episode in `worlds`."""
         ledger = self._ledger
-        for world in worlds:
-            self.tasks[world] = self._next_tasks[world]
-        ledger.begin(worlds, [self.tasks[world] for world in worlds], self.objectives)
+        ledger.episodes[worlds] += 1
         self.streams.restart(worlds, ledger.episodes)
+        for world in worlds:
+            task = self._next_tasks[world]
+            self.tasks[world] = task.level(self.streams.of_task(world)) if task.drawn else task
+        ledger.begin(worlds, [self.tasks[world] for world in worlds], self.objectives)
         for name in self.groups:
             self.alive[name][worlds] = True
         self._begin(worlds)

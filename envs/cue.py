@@ -75,7 +75,7 @@ class CueEnv(BatchedEnv):
         self._choices = np.zeros((num_worlds, size, entities), np.int64)
         self._in_play = np.zeros((num_worlds, entities), np.bool_)
         self._lifetimes = np.zeros((num_worlds, size), np.int64)
-        self.check_task(self.tasks[0])
+        self.admit(self._next_tasks[0])
 
     def check_task(self, task: Task) -> None:
         """Raises ValueError if the task needs more entities or agents than there are."""

@@ -55,8 +55,7 @@ class Ledger:
         return ledger
 
     def begin(self, worlds: IntArray, tasks: Sequence[Task], objectives: Sequence[str]) -> None:
-        """Starts the next episode of `worlds`, each with its task, from nothing."""
-        self.episodes[worlds] += 1
+        """Starts an episode of `worlds`, each with its task, from nothing."""
         self.clock[worlds] = 0
         for world, task in zip(worlds, tasks, strict=True):
             self.limits[world] = task.max_steps

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from envs.spreads import Spread
 
 
 class AgentRole(StrEnum):
@@ -59,13 +62,61 @@ class EnvConfig(BaseModel):
         return {}
 
 
+def _nothing(value: object) -> bool:
+    return not value
+
+
 class Task(BaseModel):
-    """One difficulty of a domain. Curriculum stages, evaluation scenarios and stress tests are all tasks."""
+    """One difficulty of a domain. Curriculum stages, evaluation scenarios and stress tests are all tasks.
+
+    With fields that are `drawn` it is a distribution: every level, that is every episode of every world, plays a task
+    of its own, drawn from the level's seed. What is scored is then a ratio of means over levels.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field("default", min_length=1, description="Name of the task in metrics and reports.")
     max_steps: int = Field(1000, ge=1, description="Steps after which an episode is truncated.")
+    drawn: tuple[Spread, ...] = Field(
+        (), exclude_if=_nothing, description="Fields that are drawn anew for every level, and from what."
+    )
+
+    @model_validator(mode="after")
+    def _drawable(self) -> Self:
+        """Every field exists, is drawn once, and may take whatever can be drawn."""
+        names = [spread.field for spread in self.drawn]
+        for name in names:
+            if name in ("name", "drawn") or name not in type(self).model_fields:
+                allowed = ", ".join(field for field in type(self).model_fields if field not in ("name", "drawn"))
+                raise ValueError(f"drawn: got the field {name!r}, allowed are {allowed}")
+            if names.count(name) > 1:
+                raise ValueError(f"drawn: got the field {name!r} twice, allowed is once")
+        for _ in self.extremes():
+            pass
+        return self
+
+    def extremes(self) -> Iterator[Task]:
+        """Tasks without anything drawn, which must be allowed if all that can be drawn are; itself, if nothing is."""
+        plain = self._with({})
+        if not self.drawn:
+            yield plain
+        for spread in self.drawn:
+            for value in spread.extremes():
+                yield self._with({spread.field: value})
+
+    def level(self, rng: np.random.Generator) -> Task:
+        """The task of one level."""
+        return self._with(
+            {
+                spread.field: spread.draw(rng, whole=type(getattr(self, spread.field)) is int and not spread.values)
+                for spread in self.drawn
+            }
+        )
+
+    def _with(self, values: Mapping[str, Any]) -> Self:
+        if not self.drawn:
+            return self
+        return type(self).model_validate(self.model_dump(exclude={"drawn"}) | dict(values))
 
     @property
     def objective_weights(self) -> Mapping[str, float]:

@@ -67,7 +67,7 @@ def check_stages(config: ExperimentConfig, curriculum: Curriculum) -> None:
         raise ConfigError(f"env: {config.domain} cannot be made and take a step ({what})") from error
     for stage in curriculum.stages:
         try:
-            env.check_task(stage.task)
+            env.admit(stage.task)
         except ValueError as error:
             if config.curriculum is None:
                 raise ConfigError(f"task: {one_line(error)}") from error

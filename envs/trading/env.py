@@ -98,7 +98,7 @@ class TradingEnv(BatchedEnv):
             first_world=first_world,
         )
         self.market = price_source(config.data, self.streams, config.symbols)
-        self.check_task(self.tasks[0])
+        self.admit(self._next_tasks[0])
         self.terms = Terms(num_worlds, assets)
         self.exchange = Exchange(num_worlds, assets, len(agents), config.lot_size)
         self.accounts = Accounts(
