@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from algorithms.registry import algorithm_names, get_algorithm
-from envs.registry import get_domain
-from policies.bundle import load_bundle
-from policies.rollout import play
 from rllib_configs.build import check_algorithm
 from rllib_configs.errors import ConfigError
 from rllib_configs.overrides import load
-from tune.runtime import ROOT
 
 ADDRESS = "reinforce:ALGORITHM"
 
@@ -85,34 +78,3 @@ def test_it_learns_the_cue(ray_local: None) -> None:
         assert last > first + 0.5
     finally:
         algorithm.stop()
-
-
-def test_a_strangers_algorithm_learns_a_strangers_domain(tmp_path: Path) -> None:
-    """By the command line, in the folder where both lie: trained, evaluated by group, reported and exported."""
-    changes = {
-        "stop.iterations": 2,
-        "runners.worlds": 16,
-        "runners.rollout_length": 24,
-        "policies": "per_role",
-        "evaluation.interval": 1,
-        "evaluation.episodes": 8,
-        "evaluation.final_episodes": 16,
-        "tracking.enabled": "false",
-        "resources.results": tmp_path,
-    }
-    subprocess.run(
-        [sys.executable, ROOT / "entrepot.py", "train", "dock:DOMAIN", "--algorithm", ADDRESS, "--experiment", "both"]
-        + [part for key, value in changes.items() for part in ("--set", f"{key}={value}")],
-        cwd=Path(__file__).parent,
-        env={**os.environ, "PYTHONPATH": ""},
-        check=True,
-    )
-    folder = tmp_path / "both"
-    finished = json.loads((folder / "finished.json").read_text())
-    (scores,) = finished["returns"].values()
-    assert set(scores) == {"trained", "trained (sampled)", "random"}
-    assert finished["best_eval_score"] is not None
-    report = (folder / "report.html").read_text().lower()
-    assert all(heading in report for heading in ("return of clerks", "speed", "damage"))
-    env = get_domain("dock:DOMAIN").env({}, 4)
-    assert play(env, load_bundle(folder / "bundle", verify=True), env.tasks[0], seed=1).returns.shape == (4,)

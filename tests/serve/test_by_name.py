@@ -20,17 +20,18 @@ from policies.registry import ModelRegistry
 from tune.tracking_uri import artifact_root
 
 ROOT = Path(__file__).resolve().parents[2]
-STRANGERS = ROOT / "tests" / "plugins"
 SETTINGS = {
     "policies": "per_role",
     "stop": "{agent_steps: null, episodes: null, iterations: 8, minutes: null}",
     "runners": "{worlds: 8, rollout_length: 32}",
-    "ppo.minibatch": 64,
     "evaluation": "{interval: 2, episodes: 4, final_episodes: 8}",
     "checkpoint.interval": 1,
     "resources.cpus": 2,
 }
-QUICK = ["mpe2.simple_speaker_listener_v4:parallel_env", "strangers:Dials"]
+FOLDER = ROOT / "tests" / "plugins"
+DOCK = "dock:DOMAIN --algorithm reinforce:ALGORITHM"
+"""A throw-away domain that uses all of the contract, learned by a throw-away algorithm."""
+QUICK = [DOCK, "mpe2.simple_speaker_listener_v4:parallel_env", "strangers:Dials"]
 OTHERS = [
     "mpe2.simple_spread_v3:parallel_env",
     "mpe2.simple_tag_v3:parallel_env",
@@ -67,9 +68,12 @@ def test_from_its_name_to_a_served_policy(
 ) -> None:
     """After `kill -9` the run goes on; its policy is compared with random actions, registered, and answers by HTTP."""
     uri = new_database(tmp_path)
-    (tmp_path / "strangers.py").write_text((STRANGERS / "strangers.py").read_text())
-    changes = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
-    run = entrepot(tmp_path, "train", address, "--experiment", "run", *changes)
+    for file in ("strangers.py", "dock.py", "reinforce.py", "reinforce.yaml"):
+        (tmp_path / file).write_text((FOLDER / file).read_text())
+    address, *option = address.split()
+    settings = SETTINGS if option else {**SETTINGS, "ppo.minibatch": 64}
+    changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    run = entrepot(tmp_path, "train", address, *option, "--experiment", "run", *changes)
     experiment, deadline = tmp_path / "results" / "run", time.monotonic() + 100
     while not list(experiment.glob("trial_*/checkpoint_*/rllib_checkpoint.json")):
         assert run.poll() is None, run.communicate()[0]
@@ -82,12 +86,15 @@ def test_from_its_name_to_a_served_policy(
     assert resumed.returncode == 0, said
     finished = json.loads((experiment / "finished.json").read_text())
     (returns,) = finished["returns"].values()
-    assert {"trained", "random"} <= set(returns)
+    assert {"trained", "trained (sampled)", "random"} == set(returns)
+    report = (experiment / "report.html").read_text().lower()
+    if option:
+        assert all(heading in report for heading in ("return of clerks", "speed", "damage"))
 
-    monkeypatch.syspath_prepend(str(STRANGERS))
+    monkeypatch.syspath_prepend(str(FOLDER))
     env = get_domain(address).env({}, 1)
     name = finished["model"]
-    assert name == address.replace(":", ".")
+    assert name == ("dock" if option else address.replace(":", "."))
     version = as_version(ModelRegistry(uri, artifact_root(uri)).fetch(name, "1", tmp_path / "fetched"), name)
     seen = env.reset(0)
     body: dict[str, Any] = {"observations": {}, "action_masks": {}}
