@@ -199,9 +199,8 @@ class Outcome:
         terminated: `[B, A]`.
         truncated: Worlds that the domain itself cuts short of their task's `max_steps`, `[B]`.
         arrived: Agents that take part from the next step on, for the first time or again, and did not in this one,
-            `[B, A]`. A world in which
-            nobody is left, and nobody arrives, is over.
-        objectives: `[B, A, R]`, in the order in which the env names them; zero for agents not alive.
+            `[B, A]`. A world in which nobody is left, and nobody arrives, is over.
+        objectives: Of any precision, `[B, A, R]`, in the order in which the env names them; zero for agents not alive.
         costs: `[B, A, C]`, likewise.
     """
 

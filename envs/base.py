@@ -231,7 +231,7 @@ class BatchedEnv(ABC):
             truncated=truncated,
             final=final,
             arrived=outcome.arrived,
-            objectives=outcome.objectives,
+            objectives={name: array.astype(np.float32, copy=False) for name, array in outcome.objectives.items()},
             costs=outcome.costs,
         )
 

@@ -27,7 +27,7 @@ class Ledger:
         present: By group, who has taken part since it began, bool `[B, A]`.
         objectives, costs: By group, their sums since it began, float `[B, A, R]` and `[B, A, C]`; empty where there are
             none.
-        weights: Each objective's weight in the reward, float32 `[B, R]`.
+        weights: Each objective's weight in the reward, float `[B, R]`.
     """
 
     clock: IntArray
@@ -37,7 +37,7 @@ class Ledger:
     present: dict[str, BoolArray] = field(default_factory=dict)
     objectives: Sums = field(default_factory=dict)
     costs: Sums = field(default_factory=dict)
-    weights: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
 
     @classmethod
     def open(cls, num_worlds: int, groups: Sequence[AgentGroup], objectives: int, costs: int) -> Ledger:
@@ -49,7 +49,7 @@ class Ledger:
         ledger.present = {name: np.ones(shape, np.bool_) for name, shape in shapes.items()}
         if objectives:
             ledger.objectives = {name: np.zeros((*shape, objectives)) for name, shape in shapes.items()}
-            ledger.weights = np.ones((num_worlds, objectives), np.float32)
+            ledger.weights = np.ones((num_worlds, objectives))
         if costs:
             ledger.costs = {name: np.zeros((*shape, costs)) for name, shape in shapes.items()}
         return ledger
@@ -72,13 +72,14 @@ class Ledger:
             for name, array in added.items():
                 kept[name] += array
 
-    def weighted(self, objectives: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    def weighted(self, objectives: Mapping[str, NDArray[Any]]) -> dict[str, FloatArray]:
         """The rewards `[B, A]` that objectives `[B, A, R]` make, by the weights of each world's task."""
         rewards = {}
         for name, array in objectives.items():
-            rewards[name] = np.zeros(array.shape[:2], np.float32)
+            total = np.zeros(array.shape[:2])
             for place in range(array.shape[2]):  # one after the other, so that the order never depends on B
-                rewards[name] += self.weights[:, place, None] * array[:, :, place]
+                total += self.weights[:, place, None] * array[:, :, place]
+            rewards[name] = total.astype(np.float32)
         return rewards
 
     def means(

@@ -19,6 +19,10 @@ from envs.trading.indicators import LOOKBACK
 
 SYNTHETIC, REAL = "synthetic", "real"
 """Data that are no path."""
+OBJECTIVES = ("profit", "risk", "turnover")
+"""What the reward is the weighted sum of."""
+REWARD_SCALE = 100.0
+"""Rewards are in percent: a bar that adds 1% to equity is worth about 1."""
 REAL_SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 """Real prices that have years in common; of the fifth stock there are some months only."""
 
@@ -193,6 +197,11 @@ class TradingTask(Task):
     leak_next_return: bool = Field(
         False, description="Shows agents the next bar's return from open to close, which a learner must find: a test."
     )
+
+    @property
+    def objective_weights(self) -> Mapping[str, float]:
+        """Weights of profit, risk and turnover in the reward."""
+        return {name: REWARD_SCALE * getattr(self, f"{name}_weight") for name in OBJECTIVES}
 
     @model_validator(mode="after")
     def _check(self) -> TradingTask:

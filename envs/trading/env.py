@@ -12,16 +12,13 @@ from envs.base import Actions, AgentGroup, BatchedEnv, BoolArray, IntArray, Obse
 from envs.synthetic import price_source
 from envs.synthetic.bars import Bars
 from envs.trading.accounts import Accounts, sum_assets
-from envs.trading.config import Terms, TradingConfig, TradingTask
+from envs.trading.config import OBJECTIVES, Terms, TradingConfig, TradingTask
 from envs.trading.exchange import Exchange
 from envs.trading.indicators import TechnicalIndicators
 from envs.trading.observations import Observer, View, make_layout, state_size
 from envs.trading.performance import Performance
 
 Array = NDArray[np.float64]
-
-REWARD_SCALE = 100.0
-"""Rewards are in percent: a bar that adds 1% to equity is worth about 1."""
 
 CORRELATION = 0.3
 """Correlation that the reward's risk term takes every two assets to have: the median of US stocks."""
@@ -42,9 +39,10 @@ class TradingEnv(BatchedEnv):
     3. *Hold* to close `t + 1`; borrowed shares and cash are paid for.
     4. *Mark* at close `t + 1`. An account below its maintenance margin is called; a bankrupt one is closed and
        terminates. Then the transient impact decays by a bar.
-    5. *Reward*: `100 * (profit_weight * log(equity / previous equity) - risk_weight * variance - turnover_weight *
-       turnover)`, where variance is that of a bar's return on the positions held, from realised volatilities and a
-       common correlation of 0.3, and turnover is value traded over previous equity. Holding cash earns exactly 0.
+    5. *Reward*: the sum of three objectives, profit `log(equity / previous equity)`, risk `-variance` and turnover
+       `-turnover`, each times 100 and the task's weight of it. Variance is that of a bar's return on the positions held,
+       from realised volatilities and a common correlation of 0.3; turnover is value traded over previous equity. Holding
+       cash earns exactly 0.
 
     An agent's observation, and the privileged global state, are described in `envs.trading.observations`. Episodes
     begin with `warmup` bars in which nobody trades, so that indicators mean something. Under `leak_next_return` the
@@ -96,6 +94,7 @@ class TradingEnv(BatchedEnv):
             task=task or TradingTask(),
             team_weight=config.team_weight,
             first_world=first_world,
+            objectives=OBJECTIVES,
         )
         self.market = price_source(config.data, self.streams, config.symbols)
         self.admit(self._next_tasks[0])
@@ -239,15 +238,12 @@ class TradingEnv(BatchedEnv):
         growth = np.log(np.maximum(accounts.equity, accounts.floor) / before)
         turnover = accounts.traded / before
         self.performance.record(accounts, alive, growth, turnover)
-        reward = terms.profit_weight[:, None] * growth
         risk /= before * before
-        risk *= terms.risk_weight[:, None]
-        reward -= risk
-        reward -= terms.turnover_weight[:, None] * turnover
-        reward *= REWARD_SCALE
+        earned = np.stack([growth, -risk, -turnover], axis=2)
         return Outcome(
-            {name: reward[:, part].astype(np.float32) for name, part in self._slices.items()},
+            {},
             {name: np.ascontiguousarray(bankrupt[:, part]) for name, part in self._slices.items()},
+            objectives={name: earned[:, part] for name, part in self._slices.items()},
         )
 
     def _living(self) -> BoolArray:
