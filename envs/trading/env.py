@@ -40,9 +40,9 @@ class TradingEnv(BatchedEnv):
     4. *Mark* at close `t + 1`. An account below its maintenance margin is called; a bankrupt one is closed and
        terminates. Then the transient impact decays by a bar.
     5. *Reward*: the sum of three objectives, profit `log(equity / previous equity)`, risk `-variance` and turnover
-       `-turnover`, each times 100 and the task's weight of it. Variance is that of a bar's return on the positions held,
-       from realised volatilities and a common correlation of 0.3; turnover is value traded over previous equity. Holding
-       cash earns exactly 0.
+       `-turnover`, each times 100 and the task's weight of it. Variance is that of a bar's return on the positions
+       held, from realised volatilities and a common correlation of 0.3; turnover is value traded over previous equity.
+       Holding cash earns exactly 0.
 
     An agent's observation, and the privileged global state, are described in `envs.trading.observations`. Episodes
     begin with `warmup` bars in which nobody trades, so that indicators mean something. Under `leak_next_return` the
