@@ -29,6 +29,29 @@ OBJECTIVE, COST = "objective_", "cost_"
 
 
 @dataclass(frozen=True)
+class OwnActions:
+    """What actions are called in a stranger's env, whose boxes are not [-1, 1] or whose choices do not begin with 0.
+
+    Attributes:
+        low: The env's own value of -1, or of the first choice, `[K]`.
+        high: The env's own value of 1, `[K]`; empty for choices.
+        whole: Whether values between are rounded.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...] = ()
+    whole: bool = False
+
+    def of(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Actions `[..., K]` in the env's own values."""
+        low = np.array(self.low)
+        if not self.high:
+            return actions + low.astype(np.int64)
+        values: NDArray[Any] = low + (np.asarray(actions, np.float64) + 1) / 2 * (np.array(self.high) - low)
+        return np.rint(values) if self.whole else values
+
+
+@dataclass(frozen=True)
 class AgentGroup:
     """Agents that share their spaces, as one axis of the arrays.
 
@@ -37,12 +60,14 @@ class AgentGroup:
         agent_ids: Names of the agents, in the order of the axis `A`.
         action_space: One agent's actions: `Box(-1, 1, [K])`, or `MultiDiscrete` with `K` branches.
         layout: Names every feature of the observation and its slice.
+        own_actions: What actions are in the env's own values, where they are called otherwise there.
     """
 
     name: str
     agent_ids: tuple[str, ...]
     action_space: Box | MultiDiscrete
     layout: ObservationLayout
+    own_actions: OwnActions | None = None
 
     @property
     def size(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from envs.base import AgentGroup
+from envs.arrays import AgentGroup, OwnActions
 from envs.layout import ObservationLayout
 from policies import limits
 from policies.network import Part
@@ -69,8 +69,21 @@ class SpaceEntry(_Entry):
     size: int = Field(ge=1, le=limits.ACTIONS, description="Action dimensions or branches `K`.")
     choices: tuple[Annotated[int, Field(ge=1, le=limits.CHOICES)], ...] = Field((), max_length=limits.ACTIONS)
 
+    low: tuple[Finite, ...] = Field(
+        (), max_length=limits.ACTIONS, exclude_if=_nothing, description="The env's own values of -1, or first choices."
+    )
+    high: tuple[Finite, ...] = Field(
+        (), max_length=limits.ACTIONS, exclude_if=_nothing, description="The env's own values of 1."
+    )
+    whole: bool = Field(False, exclude_if=_nothing, description="Whether the env rounds its values.")
+
     @model_validator(mode="after")
     def _bounded(self) -> Self:
+        ends = (self.size if self.low else 0, self.size if self.low and self.kind == "continuous" else 0)
+        if (len(self.low), len(self.high)) != ends:
+            raise ValueError(
+                f"got {len(self.low)} low and {len(self.high)} high values, allowed are {self.size}, or none"
+            )
         branches = self.size if self.kind == "discrete" else 0
         if len(self.choices) != branches:
             raise ValueError(f"got choices of {len(self.choices)} branches, allowed are {branches}")
@@ -83,6 +96,10 @@ class SpaceEntry(_Entry):
         if self.kind == "discrete":
             return MultiDiscrete(list(self.choices))
         return Box(-1, 1, (self.size,), np.float32)
+
+    def own_actions(self) -> OwnActions | None:
+        """What actions are in the env's own values."""
+        return OwnActions(self.low, self.high, self.whole) if self.low else None
 
 
 class GroupEntry(_Entry):
@@ -114,13 +131,19 @@ class GroupEntry(_Entry):
             modules=modules,
             layout=LayoutEntry.model_validate(asdict(layout)),
             action_space=SpaceEntry(
-                kind="discrete" if choices else "continuous", size=group.num_actions, choices=choices
+                kind="discrete" if choices else "continuous",
+                size=group.num_actions,
+                choices=choices,
+                low=group.own_actions.low if group.own_actions else (),
+                high=group.own_actions.high if group.own_actions else (),
+                whole=group.own_actions is not None and group.own_actions.whole,
             ),
         )
 
     def group(self, name: str) -> AgentGroup:
         """The group."""
-        return AgentGroup(name, self.agent_ids, self.action_space.space(), self.layout.layout())
+        space = self.action_space
+        return AgentGroup(name, self.agent_ids, space.space(), self.layout.layout(), space.own_actions())
 
 
 class GoldenEntry(_Entry):

@@ -116,6 +116,8 @@ def _group(group: GroupEntry, modules: Mapping[str, ModuleSignature]) -> dict[st
             "kind": group.action_space.kind,
             "size": group.action_space.size,
             "choices": list(group.action_space.choices),
+            **({"low": list(group.action_space.low)} if group.action_space.low else {}),
+            **({"high": list(group.action_space.high)} if group.action_space.high else {}),
             "names": None if signature.action_names is None else list(signature.action_names),
         },
     }

@@ -135,7 +135,10 @@ ACT_REPLY = {
         "version": {"type": "string"},
         "request_id": {"type": "string"},
         "session": {"type": "string"},
-        **{name: {"type": ["object", "array"]} for name in ("actions", "log_probs", "values", "state", "explanations")},
+        **{
+            name: {"type": ["object", "array"]}
+            for name in ("actions", "env_actions", "log_probs", "values", "state", "explanations")
+        },
     },
 }
 INDEX_BODY = _object({"ready": {"type": ["boolean", "null"]}, "repository_name": {"type": ["string", "null"]}})

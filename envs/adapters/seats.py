@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tu
 from numpy.typing import NDArray
 
 from envs.adapters.replies import observation_of
-from envs.base import AgentGroup
+from envs.arrays import AgentGroup, OwnActions
 from envs.layout import ObservationLayout
 
 MASK = "action_mask"
@@ -46,6 +46,19 @@ class Seat:
             return Box(-1, 1, (flatdim(self.acted),), np.float32)
         allowed = "Discrete, MultiDiscrete, MultiBinary and Box with bounds"
         raise ValueError(f"action space of {self.agent!r}: got {self.acted}, allowed are {allowed}")
+
+    @property
+    def own_actions(self) -> OwnActions | None:
+        """What its actions are called in its own env; None if they are called the same."""
+        space = self.acted
+        if isinstance(space, Box):
+            low, high = (tuple(float(value) for value in end.ravel()) for end in (space.low, space.high))
+            own = OwnActions(low, high, bool(np.issubdtype(space.dtype, np.integer)))
+            return None if set(low) == {-1.0} and set(high) == {1.0} and not own.whole else own
+        if isinstance(space, Discrete | MultiDiscrete):
+            first = tuple(float(value) for value in np.ravel(space.start))
+            return OwnActions(first) if any(first) else None
+        return None
 
     def see(self, observation: Any) -> NDArray[Any]:
         """The observation as a vector `[D]`."""
@@ -129,7 +142,7 @@ def groups_of(seats: Sequence[Seat]) -> list[AgentGroup]:
         taken = {group.name for group in groups}
         name = next(n for n in [stem, *(f"{stem}_{i}" for i in range(len(seats)))] if n not in taken)
         layout = ObservationLayout(tuple(names_of(members[0].observed)))
-        groups.append(AgentGroup(name, ids, members[0].action_space, layout))
+        groups.append(AgentGroup(name, ids, members[0].action_space, layout, members[0].own_actions))
     return groups
 
 

@@ -20,6 +20,7 @@ from gymnasium.spaces import Box, MultiDiscrete
 from numpy.typing import NDArray
 from pydantic import Field
 
+from envs.arrays import OwnActions
 from envs.base import Actions, AgentGroup, BatchedEnv, EnvConfig, FloatArray, IntArray, Observation, Outcome, Task
 from envs.layout import ObservationLayout
 from envs.registry import Domain
@@ -89,7 +90,9 @@ class VmasBatchedEnv(BatchedEnv):
             name = f"agents_{len(groups)}" if len({(s, str(a)) for s, a in spaces}) > 1 else "agents"
             layout = ObservationLayout(tuple(f"x{i}" for i in range(size)))
             ids = tuple(self._env.agents[i].name for i in members)
-            groups.append(AgentGroup(name, ids, spaces[members[0]][1], layout))
+            groups.append(
+                AgentGroup(name, ids, spaces[members[0]][1], layout, _own(self._env.action_space[members[0]]))
+            )
             self._places[name] = members
         super().__init__(
             num_worlds,
@@ -195,6 +198,12 @@ def _size(space: Any, agent: str) -> int:
     if shape is None or len(shape) != 1:
         raise ValueError(f"observation space of {agent!r}: got {space}, allowed is a Box of one axis")
     return int(shape[0])
+
+
+def _own(space: Any) -> OwnActions | None:
+    if not hasattr(space, "low") or (np.all(space.low == -1) and np.all(space.high == 1)):
+        return None
+    return OwnActions(tuple(map(float, space.low)), tuple(map(float, space.high)))
 
 
 def _actions(space: Any, agent: str) -> Box | MultiDiscrete:

@@ -200,9 +200,12 @@ def _by_agent(
 
     for module, places in request.places.items():
         answer = answers[module]
-        names = request.signature.modules[module].action_names
+        signature = request.signature.modules[module]
+        names = signature.action_names
         actions = np.ascontiguousarray(answer.actions)
         put("actions", places, actions if names is None else [dict(zip(names, row, strict=True)) for row in actions])
+        if signature.own_actions is not None:
+            put("env_actions", places, np.ascontiguousarray(signature.own_actions.of(actions)))
         put("log_probs", places, answer.log_probs)
         if answer.values is not None:
             put("values", places, answer.values)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from envs.arrays import OwnActions
     from policies.bundle import BundlePolicy
 
 
@@ -59,6 +60,7 @@ class ModuleSignature:
         branches: Where the choices of each branch begin in a mask, int64 `[K]`; None if actions are continuous.
         names: Names of the `D` features.
         action_names: Name of each action, `[K]`, such as `AAPL`; None where actions belong to no entities.
+        own_actions: What actions are in the env's own values; None if they are the same there.
     """
 
     module: str
@@ -71,6 +73,7 @@ class ModuleSignature:
     branches: NDArray[np.int64] | None
     names: tuple[str, ...]
     action_names: tuple[str, ...] | None
+    own_actions: OwnActions | None = None
 
     @property
     def discrete(self) -> bool:
@@ -171,6 +174,7 @@ def _module(policy: BundlePolicy, module: str) -> ModuleSignature:
         names = group.layout.entities
     elif each > 1:
         names = tuple(f"{entity}.{index}" for entity in group.layout.entities for index in range(each))
+    own = {policy.groups[part.group].own_actions for part in policy.modules[module]}
     return ModuleSignature(
         module=module,
         size=group.layout.size,
@@ -182,6 +186,7 @@ def _module(policy: BundlePolicy, module: str) -> ModuleSignature:
         branches=branches,
         names=group.layout.names,
         action_names=names,
+        own_actions=own.pop() if len(own) == 1 else None,
     )
 
 

@@ -9,9 +9,9 @@ import pytest
 from gymnasium.spaces import Box, MultiDiscrete
 from pydantic import ValidationError
 
-from envs.base import AgentGroup
+from envs.arrays import AgentGroup, OwnActions
 from envs.layout import ObservationLayout
-from policies.manifest import GroupEntry, Manifest
+from policies.manifest import GroupEntry, Manifest, SpaceEntry
 from policies.network import Part
 
 LAYOUT = ObservationLayout(("o",), ("x",), ("a", "b"), 1)
@@ -33,6 +33,24 @@ def test_groups_survive_json(space: Box | MultiDiscrete) -> None:
     group = AgentGroup("g", ("a", "b"), space, LAYOUT)
     entry = GroupEntry.model_validate(json.loads(GroupEntry.of(group, ("m", "m")).model_dump_json()))
     assert entry.group("g") == group
+
+
+@pytest.mark.parametrize(
+    ("space", "own"),
+    [
+        (Box(-1, 1, (2,), np.float32), OwnActions((0.0, -3.0), (10.0, 3.0), whole=True)),
+        (MultiDiscrete([2, 3]), OwnActions((1.0, 0.0))),
+    ],
+)
+def test_the_envs_own_values_survive_json(space: Box | MultiDiscrete, own: OwnActions) -> None:
+    """What actions are called in the env is in the manifest, and says nothing where they are called the same."""
+    layout = ObservationLayout(("x",))
+    entry = GroupEntry.of(AgentGroup("g", ("a",), space, layout, own), ("m",))
+    assert GroupEntry.model_validate_json(entry.model_dump_json()).group("g").own_actions == own
+    plain = GroupEntry.of(AgentGroup("g", ("a",), space, layout), ("m",)).model_dump()
+    assert not {"low", "high", "whole"} & set(plain["action_space"])
+    with pytest.raises(ValidationError, match="low"):
+        SpaceEntry(kind="continuous", size=2, low=(0.0, 0.0))
 
 
 def test_parts_say_who_plays_with_what() -> None:

@@ -108,3 +108,11 @@ def test_from_its_name_to_a_served_policy(
     reply = serving(version).post(f"/v1/policies/{name}/act", json=body)
     assert reply.status_code == 200, reply.text
     assert set(reply.json()["actions"]) == set(body["observations"])
+    for group in env.groups.values():
+        for agent in set(group.agent_ids) & set(body["observations"]):
+            chosen = reply.json()["actions"][agent]
+            chosen = np.array(list(chosen.values()) if isinstance(chosen, dict) else chosen)
+            if group.own_actions is not None:
+                np.testing.assert_allclose(reply.json()["env_actions"][agent], group.own_actions.of(chosen))
+            else:
+                assert "env_actions" not in reply.json()

@@ -19,6 +19,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv, make_multi_agent
 from envs.adapters.foreign import ForeignBatchedEnv, ForeignTask, foreign_domain
 from envs.adapters.parallel import BatchedParallelEnv
 from envs.adapters.rllib import BaseMultiAgentEnvironment
+from envs.adapters.seats import Seat
 from envs.contract import check_env
 from envs.registry import get_domain
 from envs.sampling import random_actions
@@ -369,3 +370,30 @@ def test_a_domain_takes_its_words_from_the_env() -> None:
     assert env.team_weight == 0.5
     with pytest.raises(ValueError, match="length"):
         domain.env({"length": 7})
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(0.0, 10.0, (2,), np.float32),
+        Box(np.array([-3.0, 1.0], np.float32), np.array([1.0, 2.0], np.float32)),
+        Box(0, 255, (1,), np.uint8),
+        Discrete(3, start=2),
+        MultiDiscrete([2, 4], start=[1, 0]),
+    ],
+)
+def test_what_actions_are_called_in_the_env_is_known(space: Any) -> None:
+    """Whoever is told an action, such as a client of the service, can have it in the env's own values."""
+    seat = Seat("a", Box(-1, 1, (1,), np.float32), None, space)
+    assert seat.own_actions is not None
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ours = seat.action_space
+        action = rng.integers(ours.nvec) if isinstance(ours, MultiDiscrete) else rng.uniform(-1, 1, ours.shape)
+        np.testing.assert_allclose(seat.own_actions.of(action), np.ravel(seat.do(action)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("space", [Box(-1, 1, (2,), np.float32), Discrete(4), MultiDiscrete([2, 3]), MultiBinary(2)])
+def test_actions_that_are_called_the_same_say_nothing(space: Any) -> None:
+    """Bundles of such envs stay as they are."""
+    assert Seat("a", Box(-1, 1, (1,), np.float32), None, space).own_actions is None
