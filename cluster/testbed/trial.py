@@ -125,7 +125,7 @@ def run(
     if not disturbed:
         raise TrialError(f"{name}: was over before it could be disturbed")
     low, score, high = _score(folder)
-    last = [iteration for _, iteration in seen]
+    last = [row["training_iteration"] for row in _rows(folder)]  # the last of them while it was disturbed, perhaps
     return Outcome(
         seconds=seconds,
         iterations=max(last),
