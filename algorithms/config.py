@@ -17,6 +17,7 @@ from algorithms.collector import Collector
 from algorithms.mapping import PolicyMapping, PolicyMode
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.module import ActorCriticModule, module_spec
+from algorithms.networks.protocol import PolicyNetwork
 from algorithms.runner import BatchedEnvRunner
 from algorithms.torch_settings import MatmulPrecision
 from algorithms.trajectory import Trajectory
@@ -150,11 +151,19 @@ class BatchedConfig(AlgorithmConfig):
 
     # -- what an algorithm brings to sampling ------------------------------------------------------------------------
 
-    def collector(self, module: ActorCriticModule, trajectory: Trajectory) -> Collector:
+    def network_spec(self, module_id: str) -> RLModuleSpec:
+        """How to build a module's network, which must be a `PolicyNetwork`; an algorithm may have its own.
+
+        Args:
+            module_id: The module; `policy_mapping` says who plays with it.
+        """
+        return module_spec(self.policy_mapping().module_spaces(module_id), self.network_config(), self.state_size)
+
+    def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> Collector:
         """How a module acts, and what the learner gets of its trajectory; every algorithm has its own.
 
         Args:
-            module: The module.
+            module: Its network.
             trajectory: What the runner writes to.
         """
         raise NotImplementedError(f"collector: {type(self).__name__} has none, allowed is a Collector")
@@ -207,7 +216,7 @@ class BatchedConfig(AlgorithmConfig):
         task = None if self.task is None else checked(domain.task_type, self.task, "task")
         env = domain.env(config, 1, task=task)
         self.groups, self.state_size = env.groups, int(env.state_space.shape[0])
-        mapping, network = self.policy_mapping(), self.network_config()
+        mapping = self.policy_mapping()
         for module_id in mapping.modules:
             if FORBIDDEN.search(module_id) or module_id[-1] in " .":
                 raise ValueError(
@@ -219,10 +228,7 @@ class BatchedConfig(AlgorithmConfig):
         )
         self.rl_module(
             rl_module_spec=MultiRLModuleSpec(
-                rl_module_specs={
-                    module_id: module_spec(mapping.module_spaces(module_id), network, self.state_size)
-                    for module_id in mapping.modules
-                }
+                rl_module_specs={module_id: self.network_spec(module_id) for module_id in mapping.modules}
             )
         )
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -20,8 +20,8 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
 from algorithms.mapping import PolicyMapping
-from algorithms.networks.module import ACTION_MASK, ActorCriticModule
-from envs.base import AgentGroup, IntArray
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, PolicyNetwork, network_of
+from envs.base import AgentGroup, FloatArray, IntArray
 from policies.bundle import BundlePolicy, check_close, save_bundle
 from policies.manifest import GoldenEntry, GroupEntry, Manifest
 from policies.network import Rows
@@ -34,20 +34,21 @@ GOLDEN_ROWS = 8
 class _AllModules(nn.Module):
     """All modules as one, over tensors instead of batches, for the exporter to trace."""
 
-    def __init__(self, modules: Mapping[str, ActorCriticModule]) -> None:
+    def __init__(self, modules: Mapping[str, PolicyNetwork]) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(modules.values())
+        self.parts = nn.ModuleList(cast(Mapping[str, nn.Module], modules).values())
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Outputs of all modules, from observations and action mask of each in turn."""
+        """Outputs of all modules, from what each in turn reads."""
         outputs: list[Tensor] = []
-        for module, observations, mask in zip(self.parts, inputs[::2], inputs[1::2], strict=True):
-            assert isinstance(module, ActorCriticModule)
-            outputs += _outputs(module, {Columns.OBS: observations, ACTION_MASK: mask}).values()
+        left = iter(inputs)
+        for part in self.parts:
+            module = network_of(part)
+            outputs += module.bundle_outputs({name: next(left) for name in _inputs(module)}).values()
         return tuple(outputs)
 
 
-def export_graph(modules: Mapping[str, ActorCriticModule]) -> bytes:
+def export_graph(modules: Mapping[str, PolicyNetwork], team_sizes: Mapping[str, int] | None = None) -> bytes:
     """One ONNX graph with all modules, their normalisers included.
 
     The exporter that traces is used, not the one on `torch.export`: these networks have no control flow to lose, and
@@ -56,15 +57,17 @@ def export_graph(modules: Mapping[str, ActorCriticModule]) -> bytes:
 
     Args:
         modules: The modules, by id.
+        team_sizes: Agents of a world, by module, of those that read whole worlds.
     """
     inputs, outputs, examples = [], [], []
     for name, module in modules.items():
-        rows = golden_rows(module, 2)
-        inputs += [f"{name}.observations", f"{name}.action_mask"]
-        examples += [torch.from_numpy(rows.observations), torch.from_numpy(rows.masks)]
-        outputs += [f"{name}.{output}" for output in _outputs(module, _batch(rows))]
+        team_size = (team_sizes or {}).get(name)
+        batch = _batch(golden_rows(module, 2, team_size=team_size), team_size)
+        inputs += [f"{name}.{tensor}" for tensor in _inputs(module).values()]
+        examples += [batch[key] for key in _inputs(module)]
+        outputs += [f"{name}.{output}" for output in module.bundle_outputs(batch)]
     everything = _AllModules(modules)
-    modes = [module.training for module in modules.values()]
+    modes = [part.training for part in everything.parts]
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation, and tracing's remarks about constants
@@ -79,14 +82,26 @@ def export_graph(modules: Mapping[str, ActorCriticModule]) -> bytes:
             external_data=False,
             dynamo=False,
         )
-    for module, training in zip(modules.values(), modes, strict=True):
-        module.train(training)
-    return stream.getvalue()
+    for part, training in zip(everything.parts, modes, strict=True):
+        part.train(training)
+    return _with_inputs(stream.getvalue(), dict(zip(inputs, examples, strict=True)))
+
+
+def _with_inputs(graph: bytes, examples: Mapping[str, Tensor]) -> bytes:
+    """A graph that takes all that it is given: the exporter leaves out what a network does not read."""
+    model = onnx.load_model_from_string(graph)
+    known = {given.name for given in model.graph.input}
+    for name, example in examples.items():
+        if name not in known:
+            kind = onnx.TensorProto.BOOL if example.dtype == torch.bool else onnx.TensorProto.FLOAT
+            shape = [f"{name.rsplit('.', 1)[0]}.rows", *example.shape[1:]]
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+    return graph if len(known) == len(examples) else model.SerializeToString()
 
 
 def export_bundle(
     path: str | Path,
-    modules: Mapping[str, ActorCriticModule],
+    modules: Mapping[str, PolicyNetwork],
     mapping: PolicyMapping,
     *,
     name: str,
@@ -113,14 +128,19 @@ def export_bundle(
         The manifest as written.
 
     Raises:
-        policies.bundle.BundleError: If graph and torch differ by more than 1e-5, or the folder cannot be written.
+        policies.bundle.BundleError: If graph and torch differ by more than 1e-5, or a module that reads whole worlds
+            lets others see what it must not, or the folder cannot be written.
         ValueError: If a module that plays is missing.
     """
     if missing := [module for module in mapping.modules if module not in modules]:
         raise ValueError(f"modules: got {sorted(modules.keys())}, which lack {missing[0]!r}")
     chosen = {module: modules[module] for module in mapping.modules}
-    graph = export_graph(chosen)
-    rows = {module: (golden or {}).get(module) or golden_rows(chosen[module], GOLDEN_ROWS) for module in chosen}
+    teams = {module: mapping.size(module) for module, network in chosen.items() if network.whole_worlds}
+    graph = export_graph(chosen, teams)
+    rows = {
+        module: (golden or {}).get(module) or golden_rows(network, GOLDEN_ROWS, team_size=teams.get(module))
+        for module, network in chosen.items()
+    }
     agents = mapping.agent_modules
     manifest = Manifest(
         name=name,
@@ -129,7 +149,8 @@ def export_bundle(
         env_config=_plain(env_config),
         task=None if task is None else _plain(task),
         groups={key: GroupEntry.of(group, _modules_of(group, agents)) for key, group in mapping.groups.items()},
-        golden={module: _golden(chosen[module], rows[module]) for module in chosen},
+        whole_worlds=tuple(teams),
+        golden={module: _golden(chosen[module], rows[module], teams.get(module)) for module in chosen},
         metrics=dict(metrics or {}),
         versions={
             "python": platform.python_version(),
@@ -142,17 +163,19 @@ def export_bundle(
     return save_bundle(path, graph, manifest)
 
 
-def golden_rows(module: ActorCriticModule, count: int, seed: int = 0) -> Rows:
+def golden_rows(module: PolicyNetwork, count: int, seed: int = 0, team_size: int | None = None) -> Rows:
     """Plausible observations for a module: normal around its statistics, with some entities and actions missing.
 
     Something is always allowed: the first action, and the first choice of each branch.
 
     Args:
         module: The module.
-        count: Rows `N`.
+        count: Rows `N`, or worlds if the module reads whole worlds.
         seed: The same seed gives the same rows.
+        team_size: Agents of a world, if the module reads whole worlds; some are not there.
     """
     rng = np.random.default_rng(seed)
+    count *= team_size or 1
     layout = module.layout
     observations = rng.standard_normal((count, layout.size)).astype(np.float32)
     if module.normaliser is not None:
@@ -164,55 +187,88 @@ def golden_rows(module: ActorCriticModule, count: int, seed: int = 0) -> Rows:
     width = _mask_size(module)
     masks = rng.random((count, width)) < 0.75
     masks[:, _first_choices(module)] = True
-    return Rows(observations.astype(np.float32), masks)
+    if team_size is None:
+        return Rows(observations.astype(np.float32), masks)
+    alive = rng.random(count) < 0.75
+    alive[::team_size] |= ~alive.reshape(-1, team_size).any(axis=1)
+    return Rows((observations * alive[:, None]).astype(np.float32), masks | ~alive[:, None], alive=alive)
 
 
-def _outputs(module: ActorCriticModule, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a bundle holds of a module: its policy, and its values unless they need the global state."""
-    if module.network.central_critic:
-        return {"action_dist_inputs": module.forward_policy(batch)}
-    policy, values = module.forward_policy_and_value(batch)
-    return {"action_dist_inputs": policy, "values": values}
+def _inputs(module: PolicyNetwork) -> dict[str, str]:
+    """What a module reads, by the key in a batch: names in the graph."""
+    alive = {ALIVE: "alive"} if module.whole_worlds else {}
+    return {Columns.OBS: "observations", ACTION_MASK: "action_mask", **alive}
 
 
-def _batch(rows: Rows) -> dict[str, Tensor]:
-    return {Columns.OBS: torch.from_numpy(rows.observations), ACTION_MASK: torch.from_numpy(rows.masks)}
+def _batch(rows: Rows, team_size: int | None) -> dict[str, Tensor]:
+    batch = {Columns.OBS: torch.from_numpy(rows.observations), ACTION_MASK: torch.from_numpy(rows.masks)}
+    if team_size is None:
+        return batch
+    assert rows.alive is not None
+    batch[ALIVE] = torch.from_numpy(rows.alive)
+    return {name: column.unflatten(0, (-1, team_size)) for name, column in batch.items()}
 
 
-def _mask_size(module: ActorCriticModule) -> int:
+@torch.no_grad()
+def _wanted(module: PolicyNetwork, rows: Rows, team_size: int | None) -> dict[str, FloatArray]:
+    """What a module puts out for rows, `[N, …]`."""
+    outputs = module.bundle_outputs(_batch(rows, team_size))
+    axes = 1 if team_size is None else 2
+    return {name: output.flatten(0, axes - 1).numpy() for name, output in outputs.items()}
+
+
+def _mask_size(module: PolicyNetwork) -> int:
     return AgentGroup("", (), module.action_space, module.layout).mask_size
 
 
-def _first_choices(module: ActorCriticModule) -> IntArray:
+def _first_choices(module: PolicyNetwork) -> IntArray:
     """Where each branch begins in a mask; of continuous actions, which are one another's equals, the first."""
     if not isinstance(module.action_space, MultiDiscrete):
         return np.zeros(1, np.int64)
     return np.cumsum([0, *module.action_space.nvec[:-1]])
 
 
-@torch.no_grad()
-def _golden(module: ActorCriticModule, rows: Rows) -> GoldenEntry:
-    outputs = _outputs(module, _batch(rows))
+def _golden(module: PolicyNetwork, rows: Rows, team_size: int | None) -> GoldenEntry:
+    outputs = _wanted(module, rows, team_size)
     return GoldenEntry(
         observations=rows.observations.tolist(),
         action_mask=rows.masks.tolist(),
         action_dist_inputs=outputs["action_dist_inputs"].tolist(),
         values=outputs["values"].tolist() if "values" in outputs else None,
+        alive=None if rows.alive is None else rows.alive.tolist(),
     )
 
 
-@torch.no_grad()
-def _check(policy: BundlePolicy, modules: Mapping[str, ActorCriticModule]) -> None:
+def _check(policy: BundlePolicy, modules: Mapping[str, PolicyNetwork]) -> None:
     """Raises BundleError unless the graph agrees with torch, at several batch sizes."""
     for name, module in modules.items():
+        team_size = policy.team_sizes.get(name)
         for count in CHECKED_ROWS:
-            rows = golden_rows(module, count, seed=count)
-            wanted = _outputs(module, _batch(rows))
-            found = policy.infer(name, rows.observations, rows.masks)
-            what = f"export: {count} rows of {name}"
-            check_close(f"{what}.action_dist_inputs", wanted["action_dist_inputs"].numpy(), found.dist_inputs)
+            rows = golden_rows(module, count, seed=count, team_size=team_size)
+            wanted = _wanted(module, rows, team_size)
+            found = policy.infer(name, rows.observations, rows.masks, alive=rows.alive)
+            what = f"export: {count} {'rows' if team_size is None else 'worlds'} of {name}"
+            check_close(f"{what}.action_dist_inputs", wanted["action_dist_inputs"], found.dist_inputs)
             if found.values is not None:
-                check_close(f"{what}.values", wanted["values"].numpy(), found.values)
+                check_close(f"{what}.values", wanted["values"], found.values)
+        if team_size is not None:
+            _check_worlds(policy, name, golden_rows(module, GOLDEN_ROWS, seed=1, team_size=team_size))
+
+
+def _check_worlds(policy: BundlePolicy, module: str, rows: Rows) -> None:
+    """Raises BundleError if worlds see each other, or the living what rows of those who are not alive hold."""
+    agents, alive = policy.team_sizes[module], rows.alive
+    assert alive is not None
+    together = policy.infer(module, rows.observations, rows.masks, alive=alive).dist_inputs
+    alone = rows.first(agents)
+    found = policy.infer(module, alone.observations, alone.masks, alive=alone.alive).dist_inputs
+    check_close(
+        f"export: a world of {module} alone, which must give what it gives among others", together[:agents], found
+    )
+    other = np.where(alive[:, None], rows.observations, np.float32(1) - rows.observations)
+    found = policy.infer(module, other, rows.masks, alive=alive).dist_inputs
+    what = f"export: agents of {module} beside some who are not alive, whose rows must not matter"
+    check_close(what, together[alive], found[alive])
 
 
 def _modules_of(group: AgentGroup, agents: Mapping[str, str]) -> tuple[str, ...]:

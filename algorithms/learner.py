@@ -22,7 +22,8 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from algorithms.networks.distributions import distribution_class
-from algorithms.networks.module import STATE, ActorCriticModule
+from algorithms.networks.module import ActorCriticModule
+from algorithms.networks.protocol import STATE
 from algorithms.seeds import Use, generator
 from algorithms.torch_settings import matmul_precision, use_threads
 

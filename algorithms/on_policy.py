@@ -13,7 +13,8 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
 from algorithms import gae
-from algorithms.networks.module import ACTION_MASK, STATE, ActorCriticModule
+from algorithms.networks.module import ActorCriticModule
+from algorithms.networks.protocol import ACTION_MASK, STATE
 from algorithms.rollout import Columned
 from algorithms.trajectory import Trajectory
 from envs.base import BoolArray, FloatArray

@@ -27,6 +27,7 @@ from algorithms.config import BatchedConfig, at_least, between
 from algorithms.gae import explained_variance, standardised
 from algorithms.learner import PPOLearner
 from algorithms.networks.module import ActorCriticModule
+from algorithms.networks.protocol import PolicyNetwork
 from algorithms.on_policy import ActorCriticCollector
 from algorithms.ppo_settings import PPOSettings
 from algorithms.rollout import Columned, Rollout
@@ -59,8 +60,9 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         """Our learner."""
         return PPOLearner
 
-    def collector(self, module: ActorCriticModule, trajectory: Trajectory) -> ActorCriticCollector:
+    def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> ActorCriticCollector:
         """Rows with generalised advantages."""
+        assert isinstance(module, ActorCriticModule)
         return ActorCriticCollector(module, trajectory, gamma=self.gamma, lambda_=self.lambda_)
 
     def validate(self) -> None:

@@ -25,7 +25,7 @@ from ray.rllib.utils.metrics import (
 
 from algorithms.collector import Collector
 from algorithms.mapping import PolicyMapping
-from algorithms.networks.module import ActorCriticModule
+from algorithms.networks.protocol import network_of
 from algorithms.rollout import EpisodeRecord, Rollout
 from algorithms.seeds import Use, derived_seed, generator
 from algorithms.torch_settings import use_threads
@@ -139,14 +139,15 @@ class BatchedEnvRunner(EnvRunner):
         assert self.env is not None
         if not self._collectors or next(iter(self._collectors.values())).trajectory.shape[0] != steps:
             for module_id, parts in self.mapping.modules.items():
-                module = self._module(module_id)
+                module = network_of(self.module[module_id])
                 trajectory = Trajectory(
                     self.mapping,
                     module_id,
                     steps,
                     self.env.num_worlds,
                     masked=any(part.group in observation.action_masks for part in parts),
-                    state_size=module.state_size if self.config.reads_state() else 0,
+                    state_size=self.config.state_size if self.config.reads_state() else 0,
+                    whole_worlds=module.whole_worlds,
                 )
                 self._collectors[module_id] = self.config.collector(module, trajectory)
         for collector in self._collectors.values():
@@ -180,11 +181,6 @@ class BatchedEnvRunner(EnvRunner):
             collector.trajectory.see(steps, observation)
         self._observation = observation
         return episodes
-
-    def _module(self, module_id: str) -> ActorCriticModule:
-        module = self.module[module_id]
-        assert isinstance(module, ActorCriticModule)
-        return module
 
     # -- tasks and worlds ------------------------------------------------------------------------------------------
 

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.distributions import distribution_class
-from algorithms.networks.module import ACTION_MASK, STATE
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
 from envs.base import BoolArray, Final, FloatArray, Observation, Step
 
 
 class Trajectory:
     """What one module's agents saw and did in all worlds, and what came of it, `[T, B, A, …]`, allocated once.
 
-    The rows are joint: agent `a` of world `b` lies at `[:, b, a]` throughout, also where it was not alive or did not
+    Agents are joint: agent `a` of world `b` lies at `[:, b, a]` throughout, also where it was not alive or did not
     act. What an algorithm makes of it is its collector's business (`algorithms.collector`).
 
     Args:
@@ -29,12 +29,15 @@ class Trajectory:
         num_worlds: Worlds `B`.
         masked: Whether there are action masks.
         state_size: Width of the global state; 0 if nobody asks for it.
+        whole_worlds: Whether the module reads whole worlds: then its batches have axes `[B, A, …]` in the place of rows
+            `[B * A, …]`, here and below, and say who is alive.
 
     Attributes:
         observations: `[T + 1, B, A, D]`: at each step, and after the last.
         acts: Who acts, `[T + 1, B, A]`.
         turns: Whether some of those alive did not act at some step.
         dist_rows, action_rows: `dist_inputs` and `actions` as torch sees them, `[T, B * A, …]`.
+        alive: Who is there, `[T + 1, B, A]`, if the module reads whole worlds; None otherwise.
         masks: `[T + 1, B, A, M]`, or None.
         states: `[T + 1, B, S]`, or None.
         actions: As sampled, unclipped, `[T, B, A, K]`.
@@ -45,7 +48,15 @@ class Trajectory:
     """
 
     def __init__(
-        self, mapping: PolicyMapping, module_id: str, steps: int, num_worlds: int, *, masked: bool, state_size: int
+        self,
+        mapping: PolicyMapping,
+        module_id: str,
+        steps: int,
+        num_worlds: int,
+        *,
+        masked: bool,
+        state_size: int,
+        whole_worlds: bool = False,
     ) -> None:
         self.mapping, self.module_id = mapping, module_id
         self.group = mapping.module_spaces(module_id)
@@ -56,6 +67,7 @@ class Trajectory:
         self.observations: FloatArray = np.zeros((*after, self.group.layout.size), np.float32)
         self.acts: BoolArray = np.zeros(after, np.bool_)
         self.turns = False
+        self.alive: BoolArray | None = np.zeros(after, np.bool_) if whole_worlds else None
         self.masks: BoolArray | None = np.ones((*after, self.group.mask_size), np.bool_) if masked else None
         self.states: FloatArray | None = np.zeros((*after[:2], state_size), np.float32) if state_size else None
         kind = np.int64 if self.group.discrete else np.float32
@@ -66,9 +78,10 @@ class Trajectory:
         self.terminated: BoolArray = np.zeros(self.shape, np.bool_)
         self.ended: BoolArray = np.zeros(self.shape[:2], np.bool_)
         self.endings: list[tuple[int, Final]] = []
-        # Views as torch sees them: one row an agent, nothing copied.
-        self._rows = torch.from_numpy(self.observations).flatten(1, 2)
-        self._mask_rows = None if self.masks is None else torch.from_numpy(self.masks).flatten(1, 2)
+        # Views as torch sees them: one row an agent, or one a world, nothing copied.
+        axes = (1, 1) if whole_worlds else (1, 2)
+        self._rows = torch.from_numpy(self.observations).flatten(*axes)
+        self._mask_rows = None if self.masks is None else torch.from_numpy(self.masks).flatten(*axes)
         self._state_rows = None if self.states is None else torch.from_numpy(self.states)
         self.dist_rows = torch.from_numpy(self.dist_inputs).flatten(1, 2)
         self.action_rows = torch.from_numpy(self.actions).flatten(1, 2)
@@ -87,6 +100,8 @@ class Trajectory:
             self.acts[step, :, part.columns] = acts[:, part.agents]
             # Where nobody takes turns the two are one array, and nothing is compared.
             self.turns = self.turns or (acts is not alive and not np.array_equal(acts, alive))
+            if self.alive is not None:
+                self.alive[step, :, part.columns] = alive[:, part.agents]
             mask = observation.action_masks.get(part.group)
             if self.masks is not None and mask is not None:
                 self.masks[step, :, part.columns] = mask[:, part.agents]
@@ -103,12 +118,16 @@ class Trajectory:
     def critic_batch(self, start: int, stop: int) -> dict[str, Tensor]:
         """What the critic reads at steps `start` to before `stop`, `[(stop - start) * B * A, …]`."""
         batch = {Columns.OBS: self._rows[start:stop].flatten(0, 1)}
+        if self.alive is not None:
+            batch[ALIVE] = torch.from_numpy(self.alive[start:stop]).flatten(0, 1)
         if self._state_rows is not None:
-            batch[STATE] = self._state_rows[start:stop].flatten(0, 1).repeat_interleave(self.shape[2], dim=0)
+            each = 1 if self.alive is not None else self.shape[2]
+            batch[STATE] = self._state_rows[start:stop].flatten(0, 1).repeat_interleave(each, dim=0)
         return batch
 
     def act(self, step: int, dist_inputs: Tensor, generator: torch.Generator) -> NDArray[Any]:
         """Samples the actions of a step and writes them down; returns what the env is to see, `[B, A, K]`."""
+        dist_inputs = dist_inputs.flatten(0, -2)
         self.dist_rows[step] = dist_inputs
         self.action_rows[step] = self.distribution(dist_inputs).sample(generator=generator)
         if self.group.discrete:
@@ -126,7 +145,10 @@ class Trajectory:
             self.endings.append((step, result.final))
 
     def finals(self) -> tuple[dict[str, Tensor], BoolArray]:
-        """What living agents saw when their episodes were cut off, one row each, and who they were, `[E, A]`."""
+        """What living agents saw when their episodes were cut off, and who they were, `[E, A]`.
+
+        The batch holds a row for each of them, or, if the module reads whole worlds, all `E` worlds that ended.
+        """
         alive = [self.mapping.gather(final.observation.alive, self.module_id) for _, final in self.endings]
         if not alive:
             return {}, np.zeros((0, self.shape[2]), np.bool_)
@@ -134,8 +156,11 @@ class Trajectory:
         if not living.any():
             return {}, living
         seen = [self.mapping.gather(final.observation.observations, self.module_id) for _, final in self.endings]
-        batch = {Columns.OBS: torch.from_numpy(np.concatenate(seen)[living])}
+        rows = living if self.alive is None else slice(None)
+        batch = {Columns.OBS: torch.from_numpy(np.concatenate(seen)[rows])}
+        if self.alive is not None:
+            batch[ALIVE] = torch.from_numpy(living)
         if self.states is not None:
             states = np.concatenate([final.observation.state for _, final in self.endings])
-            batch[STATE] = torch.from_numpy(states[np.nonzero(living)[0]])
+            batch[STATE] = torch.from_numpy(states[np.nonzero(living)[0] if self.alive is None else rows])
         return batch, living

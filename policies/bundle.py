@@ -3,7 +3,8 @@
 policy.onnx      all modules, normalisers inside; for each module `m` the inputs `m.observations` [N, D] and
                  `m.action_mask` [N, M], the outputs `m.action_dist_inputs` [N, P] and, unless the critic was
                  central, `m.values` [N]; of recurrent modules also the input `m.state` [N, H], zeros at an episode's
-                 start, and the output `m.next_state` [N, H]
+                 start, and the output `m.next_state` [N, H]. Modules whose agents need each other have whole worlds in
+                 the place of rows, [W, A, …] for [N, …], and the input `m.alive` [W, A]
 manifest.json    what it is for, who plays with which module, spaces, hashes, figures, and golden observations with
                  the outputs they must give
 """
@@ -85,11 +86,11 @@ class BundlePolicy(NetworkPolicy):
 
     def __init__(self, manifest: Manifest, graph: bytes, *, threads: int = 1) -> None:
         groups = {name: entry.group(name) for name, entry in manifest.groups.items()}
-        super().__init__(groups, manifest.parts(), manifest.recurrent)
+        super().__init__(groups, manifest.parts(), manifest.recurrent, manifest.whole_worlds)
         self.manifest = manifest
         self.name = manifest.name
         spaces = {module: self.spaces_of(module) for module in self.modules}
-        self._parts = load_parts(graph, spaces, self.state_sizes, threads)
+        self._parts = load_parts(graph, spaces, self.state_sizes, threads, self.team_sizes)
 
     def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
         """Runs each module's part of the graph."""
@@ -108,6 +109,7 @@ class BundlePolicy(NetworkPolicy):
         action_mask: BoolArray | None = None,
         *,
         state: FloatArray | None = None,
+        alive: BoolArray | None = None,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
     ) -> Inference:
@@ -118,13 +120,15 @@ class BundlePolicy(NetworkPolicy):
             observations: Float32 `[N, D]`.
             action_mask: Bool `[N, M]`, true where allowed; everything is, if None.
             state: Recurrent state, float32 `[N, H]`, where the module has one; that of an episode's start, if None.
+            alive: Who is there, bool `[N]`, where the module reads whole worlds: then rows come world by world, each
+                with all agents in the order of `agents_of`.
             deterministic: Take the most likely actions instead of sampling.
             rng: Source of randomness; needed to sample.
 
         Raises:
             ValueError: If the module is unknown, an array has the wrong shape, or there is nothing to sample with.
         """
-        rows = self._checked(module, observations, action_mask, state)
+        rows = self._checked(module, observations, action_mask, state, alive)
         dist_inputs, values, state = self._run(module, rows)
         space = self.spaces_of(module).action_space
         if deterministic:
@@ -140,16 +144,21 @@ class BundlePolicy(NetworkPolicy):
         """Whether the bundle holds the critic of a module."""
         return "values" in self._parts[module].fields
 
+    def golden(self, module: str) -> tuple[Rows, dict[str, FloatArray]]:
+        """A module's golden observations, and the outputs that they must give; see `policies.golden.golden_of`."""
+        has_values, team_size = self.has_values(module), self.team_sizes.get(module)
+        return golden_of(self.manifest, module, self.spaces_of(module), has_values=has_values, team_size=team_size)
+
     def verify(self) -> None:
-        """Plays the golden observations of every module, all together and the first one alone.
+        """Plays the golden observations of every module, all together and the first one, or the first world, alone.
 
         Raises:
             BundleError: If a module has none or they have another shape, or an output is off by more than
                 `policies.golden.TOLERANCE`; names the module, expected and found.
         """
         for module in self.modules:
-            rows, wanted = golden_of(self.manifest, module, self.spaces_of(module), has_values=self.has_values(module))
-            first = Rows(rows.observations[:1], rows.masks[:1], None if rows.state is None else rows.state[:1])
+            rows, wanted = self.golden(module)
+            first = rows.first(self.team_sizes.get(module, 1))
             for given, what in ((rows, ""), (first, " alone")):
                 found = self._run(module, given)
                 for name, output in wanted.items():
@@ -159,16 +168,32 @@ class BundlePolicy(NetworkPolicy):
     def _run(self, module: str, rows: Rows) -> _Outputs:
         """What the module's part of the graph makes of rows."""
         part = self._parts[module]
-        feeds = {f"{module}.observations": rows.observations, f"{module}.action_mask": rows.masks}
+        feeds: dict[str, NDArray[Any]] = {
+            f"{module}.observations": rows.observations,
+            f"{module}.action_mask": rows.masks,
+        }
         size = self.state_sizes.get(module)
         if size is not None:
             state = rows.state
             feeds[f"{module}.state"] = np.zeros((len(rows.observations), size), np.float32) if state is None else state
-        found = dict(zip(part.fields, part.session.run(part.outputs, feeds), strict=True))
+        agents = self.team_sizes.get(module)
+        if agents is None:
+            outputs = part.session.run(part.outputs, feeds)
+        else:
+            assert rows.alive is not None
+            feeds[f"{module}.alive"] = rows.alive
+            worlds = {name: array.reshape(-1, agents, *array.shape[1:]) for name, array in feeds.items()}
+            outputs = [array.reshape(-1, *array.shape[2:]) for array in part.session.run(part.outputs, worlds)]
+        found = dict(zip(part.fields, outputs, strict=True))
         return _Outputs(found["dist_inputs"], found.get("values"), found.get("state"))
 
     def _checked(
-        self, module: str, observations: FloatArray, action_mask: BoolArray | None, state: FloatArray | None
+        self,
+        module: str,
+        observations: FloatArray,
+        action_mask: BoolArray | None,
+        state: FloatArray | None,
+        alive: BoolArray | None,
     ) -> Rows:
         """One module's rows, if they have the right shapes."""
         if module not in self.modules:
@@ -186,7 +211,21 @@ class BundlePolicy(NetworkPolicy):
             wanted = (len(observations), self.state_sizes[module]) if module in self.state_sizes else None
             if state.shape != wanted:
                 raise ValueError(f"state: got shape {state.shape}, allowed is {wanted or 'none'}")
-        return Rows(observations, masks, state)
+        agents = self.team_sizes.get(module)
+        if agents is None:
+            return Rows(observations, masks, state)
+        if alive is None:
+            raise ValueError(
+                f"alive: got None, allowed for module {module!r}, which reads whole worlds of {agents} agents, is bool "
+                "[N]"
+            )
+        alive = np.asarray(alive, np.bool_)
+        if alive.shape != shape[:1] or len(alive) % agents:
+            raise ValueError(
+                f"alive: got shape {alive.shape} beside {len(observations)} rows, allowed is one a row, for whole "
+                f"worlds of {agents} agents"
+            )
+        return Rows(observations, masks, state, alive)
 
 
 def save_bundle(path: str | Path, graph: bytes, manifest: Manifest) -> Manifest:

@@ -18,7 +18,7 @@ TOLERANCE = 1e-5
 
 
 def golden_of(
-    manifest: Manifest, module: str, group: AgentGroup, *, has_values: bool
+    manifest: Manifest, module: str, group: AgentGroup, *, has_values: bool, team_size: int | None = None
 ) -> tuple[Rows, dict[str, FloatArray]]:
     """A module's golden rows, and the outputs they must give.
 
@@ -27,6 +27,7 @@ def golden_of(
         module: Id of the module.
         group: A group whose spaces are the module's.
         has_values: Whether the graph has the module's critic.
+        team_size: Agents of a world, if the module reads whole worlds.
 
     Returns:
         The rows `N`, and the outputs by name: `action_dist_inputs` `[N, P]`, `values` `[N]` and `next_state` `[N, H]`,
@@ -39,6 +40,10 @@ def golden_of(
     if entry is None:
         raise BundleError(f"bundle: {MANIFEST} has no golden observations for the module {module!r}, allowed are some")
     count, size = len(entry.observations), manifest.recurrent.get(module)
+    if team_size is not None and count % team_size:
+        raise BundleError(
+            f"bundle: golden {module}.observations: got {count} rows, allowed are whole worlds of {team_size} agents"
+        )
 
     def array(name: str, width: int | None, dtype: type = np.float32) -> NDArray[Any]:
         given = getattr(entry, name)
@@ -58,6 +63,7 @@ def golden_of(
         array("observations", group.layout.size),
         array("action_mask", group.mask_size, np.bool_),
         None if size is None else array("state", size),
+        None if team_size is None else array("alive", None, np.bool_),
     )
     outputs = {"action_dist_inputs": array("action_dist_inputs", inputs_size(group.action_space))}
     if has_values:

@@ -70,7 +70,11 @@ class GraphPart(NamedTuple):
 
 
 def load_parts(
-    graph: bytes, groups: Mapping[str, AgentGroup], state_sizes: Mapping[str, int], threads: int
+    graph: bytes,
+    groups: Mapping[str, AgentGroup],
+    state_sizes: Mapping[str, int],
+    threads: int,
+    team_sizes: Mapping[str, int] | None = None,
 ) -> dict[str, GraphPart]:
     """One session a module: asked about one of a hundred, the runtime would go through the whole graph.
 
@@ -79,6 +83,7 @@ def load_parts(
         groups: A group whose spaces are the module's, by module.
         state_sizes: Width of the recurrent state, by module; those that have none are absent.
         threads: Threads a call may use.
+        team_sizes: Agents of a world, by module, of those that read whole worlds.
 
     Raises:
         BundleError: If the graph has something in it that may not be, lacks what a module needs, or has it in another
@@ -90,16 +95,17 @@ def load_parts(
     extractor = onnx.utils.Extractor(model)
     parts = {}
     for module, group in groups.items():
-        state_size = state_sizes.get(module)
+        state_size, team_size = state_sizes.get(module), (team_sizes or {}).get(module)
         needed = ["action_dist_inputs"] + ["next_state"] * (state_size is not None)
         if missing := [name for name in needed if f"{module}.{name}" not in names]:
             raise BundleError(f"bundle: {GRAPH} lacks the output '{module}.{missing[0]}', which {MANIFEST} needs")
-        check_shapes(model, module, group, state_size)
+        check_shapes(model, module, group, state_size, team_size)
         found = [name for name in OUTPUTS if f"{module}.{name}" in names]
         outputs = [f"{module}.{name}" for name in found]
         part = graph
         if len(groups) > 1:
             inputs = ["observations", "action_mask"] + ["state"] * (state_size is not None)
+            inputs += ["alive"] * (team_size is not None)
             part = extractor.extract_model([f"{module}.{name}" for name in inputs], outputs).SerializeToString()
         session = onnxruntime.InferenceSession(part, _options(threads), providers=["CPUExecutionProvider"])
         parts[module] = GraphPart(session, outputs, [OUTPUTS[name] for name in found])
@@ -143,34 +149,38 @@ def check_operators(model: onnx.ModelProto) -> None:
             observed.update(node.output)
 
 
-def check_shapes(model: onnx.ModelProto, module: str, group: AgentGroup, state_size: int | None) -> None:
+def check_shapes(
+    model: onnx.ModelProto, module: str, group: AgentGroup, state_size: int | None, team_size: int | None = None
+) -> None:
     """Raises BundleError unless what a module reads and gives is declared as its layout and action space have it."""
-    inputs = {"observations": (_FLOAT, group.layout.size), "action_mask": (_BOOL, group.mask_size)}
-    outputs = {"action_dist_inputs": (_FLOAT, inputs_size(group.action_space)), "values": (_FLOAT, None)}
+    row = () if team_size is None else (team_size,)
+    inputs = {"observations": (_FLOAT, (*row, group.layout.size)), "action_mask": (_BOOL, (*row, group.mask_size))}
+    outputs = {"action_dist_inputs": (_FLOAT, (*row, inputs_size(group.action_space))), "values": (_FLOAT, row)}
     if state_size is not None:
-        inputs["state"] = outputs["next_state"] = (_FLOAT, state_size)
+        inputs["state"] = outputs["next_state"] = (_FLOAT, (*row, state_size))
+    if team_size is not None:
+        inputs["alive"] = (_BOOL, row)
     declared = {value.name: value.type for value in model.graph.input}
-    for name, (kind, width) in inputs.items():
+    for name, (kind, shape) in inputs.items():
         if f"{module}.{name}" not in declared:
             raise BundleError(f"bundle: {GRAPH} lacks the input '{module}.{name}', which {MANIFEST} needs")
-        _check_declared(f"{module}.{name}", declared[f"{module}.{name}"], kind, width, known=True)
+        _check_declared(f"{module}.{name}", declared[f"{module}.{name}"], kind, shape, known=True)
     declared = {value.name: value.type for value in model.graph.output}
-    for name, (kind, wide) in outputs.items():
+    for name, (kind, shape) in outputs.items():
         if f"{module}.{name}" in declared:  # a width that is not declared is seen when golden rows are played
-            _check_declared(f"{module}.{name}", declared[f"{module}.{name}"], kind, wide, known=False)
+            _check_declared(f"{module}.{name}", declared[f"{module}.{name}"], kind, shape, known=False)
 
 
-def _check_declared(what: str, declared: Any, kind: int, width: int | None, *, known: bool) -> None:
-    """Raises BundleError unless a tensor is declared as any number of rows of `width` (None: one value each)."""
+def _check_declared(what: str, declared: Any, kind: int, shape: tuple[int, ...], *, known: bool) -> None:
+    """Raises BundleError unless a tensor is declared as any number of rows, or worlds, of a shape."""
     tensor = declared.tensor_type
     dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-    rank = 1 if width is None else 2
-    fits = tensor.elem_type == kind and len(dims) == rank and dims[0] is None
-    if fits and width is not None:
-        fits = dims[1] == width or (dims[1] is None and not known)
+    fits = tensor.elem_type == kind and len(dims) == 1 + len(shape) and dims[0] is None
+    if fits:
+        fits = all(dim == size or (dim is None and not known) for dim, size in zip(dims[1:], shape, strict=True))
     if not fits:
         given = ", ".join(["N" if dim is None else str(dim) for dim in dims[:5]])
-        wanted = "N" if width is None else f"N, {width}"
+        wanted = ", ".join(["N", *map(str, shape)])
         name = _KINDS.get(tensor.elem_type, f"type {tensor.elem_type}")
         raise BundleError(
             f"bundle: {GRAPH} has {what} of {name} [{given}], allowed by {MANIFEST} is {_KINDS[kind]} [{wanted}]"

@@ -155,6 +155,9 @@ class GoldenEntry(_Entry):
     values: tuple[float, ...] | None = None
     state: tuple[tuple[float, ...], ...] | None = Field(None, exclude_if=_nothing)
     next_state: tuple[tuple[float, ...], ...] | None = Field(None, exclude_if=_nothing)
+    alive: tuple[bool, ...] | None = Field(
+        None, exclude_if=_nothing, description="Of a module that reads whole worlds; rows come world by world."
+    )
 
 
 class FileEntry(_Entry):
@@ -180,6 +183,12 @@ class Manifest(_Entry):
         description="Width H of the recurrent state by module; modules without one are absent.",
         exclude_if=_nothing,
     )
+    whole_worlds: tuple[Name, ...] = Field(
+        (),
+        max_length=limits.MODULES,
+        description="Modules that read whole worlds, all their agents and who is alive; the others read rows.",
+        exclude_if=_nothing,
+    )
     golden: dict[Name, GoldenEntry] = Field(max_length=limits.MODULES, description="By module.")
     metrics: dict[Name, Finite] = Field(
         default_factory=dict, max_length=limits.ENTRIES, description="Figures of its training and evaluation."
@@ -202,8 +211,9 @@ class Manifest(_Entry):
                 if spaces.setdefault(module, own) != own:
                     raise ValueError(f"got other spaces for {module!r} in group {name!r}, allowed are the same")
         _at_most("modules", len(spaces), limits.MODULES)
-        if unknown := [module for module in self.recurrent if module not in spaces]:
-            raise ValueError(f"recurrent: got the module {unknown[0]!r}, allowed are {', '.join(spaces)}")
+        for field, named in (("recurrent", self.recurrent), ("whole_worlds", self.whole_worlds)):
+            if unknown := [module for module in named if module not in spaces]:
+                raise ValueError(f"{field}: got the module {unknown[0]!r}, allowed are {', '.join(spaces)}")
         return self
 
     def digest(self) -> str:

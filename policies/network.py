@@ -1,9 +1,14 @@
-"""What all policies made of networks share: which rows go to which module, and how its outputs become actions."""
+"""What all policies made of networks share: which rows go to which module, and how its outputs become actions.
+
+Most networks read an agent's row by itself. Those whose agents need each other (they exchange messages, say) read
+whole worlds, `[W, A, …]`, and who is alive in them. Around a network all is rows, a row an agent, world by world; only
+where it is run do rows become worlds.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,17 +40,29 @@ class Part:
 
 @dataclass(frozen=True)
 class Rows:
-    """What one module reads.
+    """What one module reads: a row an agent, world by world.
 
     Attributes:
         observations: Float32 `[N, D]`.
         masks: Action masks, bool `[N, M]`; true where allowed.
         state: Recurrent state, float32 `[N, H]`; None where the module has none.
+        alive: Who is there, bool `[N]`, where the module reads whole worlds; None where it reads each row by itself.
     """
 
     observations: FloatArray
     masks: BoolArray
     state: FloatArray | None = None
+    alive: BoolArray | None = None
+
+    def first(self, count: int) -> Rows:
+        """The first rows alone."""
+        state, alive = self.state, self.alive
+        return Rows(
+            self.observations[:count],
+            self.masks[:count],
+            None if state is None else state[:count],
+            None if alive is None else alive[:count],
+        )
 
 
 class NetworkPolicy(Policy):
@@ -55,6 +72,10 @@ class NetworkPolicy(Policy):
         groups: The agents the networks were trained for, by group.
         modules: Who plays with each module, by its id.
         state_sizes: Width `H` of the recurrent state, by module; those that have none are absent.
+        whole_worlds: Modules that read whole worlds.
+
+    Attributes:
+        team_sizes: Agents `A` of a world, by module, of those that read whole worlds.
     """
 
     def __init__(
@@ -62,10 +83,12 @@ class NetworkPolicy(Policy):
         groups: Mapping[str, AgentGroup],
         modules: Mapping[str, Sequence[Part]],
         state_sizes: Mapping[str, int] | None = None,
+        whole_worlds: Collection[str] = (),
     ) -> None:
         self.groups = dict(groups)
         self.modules = {module: tuple(parts) for module, parts in modules.items()}
         self.state_sizes = dict(state_sizes or {})
+        self.team_sizes = {module: len(self.agents_of(module)) for module in whole_worlds}
 
     @abstractmethod
     def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
@@ -79,16 +102,29 @@ class NetworkPolicy(Policy):
         """A group whose layout and action space are the module's."""
         return self.groups[self.modules[module][0].group]
 
+    def agents_of(self, module: str) -> tuple[str, ...]:
+        """The agents that play with a module, in the order of its rows of a world."""
+        agents: list[str] = []
+        for part in self.modules[module]:
+            ids = self.groups[part.group].agent_ids
+            agents += ids if part.agents is None else [ids[index] for index in part.agents]
+        return tuple(agents)
+
     def bind(self, env: BatchedEnv) -> None:
         """Checks that the env's groups are those the networks were trained for.
 
         Raises:
-            ValueError: If a group is missing or differs; where one module plays a whole group, its number of agents
-                may differ.
+            ValueError: If a group is missing or differs; where one module plays a whole group and reads each row by
+                itself, its number of agents may differ.
         """
         if set(env.groups) != set(self.groups):
             raise ValueError(f"{self.name}: got groups {sorted(env.groups)}, allowed are {sorted(self.groups)}")
-        fixed = {part.group for parts in self.modules.values() for part in parts if part.agents is not None}
+        fixed = {
+            part.group
+            for module, parts in self.modules.items()
+            for part in parts
+            if part.agents is not None or module in self.team_sizes
+        }
         for name, trained in self.groups.items():
             given = env.groups[name]
             if given.layout != trained.layout:
@@ -107,62 +143,67 @@ class NetworkPolicy(Policy):
     ) -> tuple[Actions, PolicyState]:
         """Chooses actions for all agents; those of agents not alive are arbitrary but valid.
 
-        The state of recurrent networks is kept by module, one array `[B, A, H]` for each of its parts.
+        The state of recurrent networks is kept by module, `[B, A, H]`.
         """
-        rows = {module: self._rows(observation, module) for module in self.modules}
-        for module, size in self.state_sizes.items():
-            given, memory = rows[module], (state or {}).get(module)
-            shape = (len(given.observations), size)
-            old = (
-                np.zeros(shape, np.float32) if memory is None else np.concatenate([m.reshape(-1, size) for m in memory])
-            )
-            rows[module] = Rows(given.observations, given.masks, old)
+        rows = {module: self._rows(observation, module, (state or {}).get(module)) for module in self.modules}
         outputs, states = self.advance(rows)
-        kept: dict[str, tuple[FloatArray, ...]] = {}
         actions: dict[str, NDArray[Any]] = {}
         for module, parts in self.modules.items():
             space = self.spaces_of(module).action_space
             chosen = greedy(outputs[module], space) if deterministic else sample(outputs[module], space, rng)
             chosen = env_actions(chosen, space, rows[module].masks)
             start = 0
-            memories: list[FloatArray] = []
             for part in parts:
                 worlds, agents, _ = observation.observations[part.group].shape
                 if part.group not in actions:
                     actions[part.group] = np.empty((worlds, agents, chosen.shape[-1]), chosen.dtype)
-                size = worlds * (agents if part.agents is None else len(part.agents))
-                actions[part.group][:, part.index] = chosen[start : start + size].reshape(worlds, -1, chosen.shape[-1])
-                if module in states:
-                    memories.append(states[module][start : start + size].reshape(worlds, -1, self.state_sizes[module]))
-                start += size
-            if memories:
-                kept[module] = tuple(memories)
-        return actions, kept or None
+                stop = start + (agents if part.agents is None else len(part.agents))
+                own = chosen.reshape(worlds, -1, chosen.shape[-1])[:, start:stop]
+                actions[part.group][:, part.index] = own
+                start = stop
+        return actions, {module: each.reshape(worlds, -1, each.shape[-1]) for module, each in states.items()} or None
 
     def forget(self, state: PolicyState, worlds: IntArray) -> PolicyState:
         """The state with zeros, as at the start, in the given worlds."""
         if state is None:
             return None
-        forgotten = {module: tuple(memory.copy() for memory in memories) for module, memories in state.items()}
-        for memories in forgotten.values():
-            for memory in memories:
-                memory[worlds] = 0.0
+        forgotten = {module: memory.copy() for module, memory in state.items()}
+        for memory in forgotten.values():
+            memory[worlds] = 0.0
         return forgotten
 
-    def _rows(self, observation: Observation, module: str) -> Rows:
-        """What a module reads, its parts one after the other, each world by world."""
-        observations, masks = [], []
-        for part in self.modules[module]:
-            seen = observation.observations[part.group][:, part.index]
-            observations.append(seen.reshape(-1, seen.shape[-1]))
-            mask = observation.action_masks.get(part.group)
-            if mask is None:
-                masks.append(np.ones((len(observations[-1]), self.groups[part.group].mask_size), np.bool_))
-            else:
-                masks.append(mask[:, part.index].reshape(-1, mask.shape[-1]))
-        if len(observations) == 1:
-            return Rows(observations[0], masks[0])
-        return Rows(np.concatenate(observations), np.concatenate(masks))
+    def _rows(self, observation: Observation, module: str, memory: FloatArray | None) -> Rows:
+        """What a module reads, world by world, each with the agents of its parts one after the other."""
+        parts = self.modules[module]
+        seen, masks = observation.observations, observation.action_masks
+        observations = _rows_of([seen[part.group][:, part.index] for part in parts])
+        width = self.spaces_of(module).mask_size
+        if any(part.group in masks for part in parts):
+            allowed = _rows_of(
+                [
+                    masks[part.group][:, part.index]
+                    if part.group in masks
+                    else np.ones((*seen[part.group][:, part.index].shape[:2], width), np.bool_)
+                    for part in parts
+                ]
+            )
+        else:
+            allowed = np.ones((len(observations), width), np.bool_)
+        alive = None
+        if module in self.team_sizes:
+            alive = np.concatenate([observation.alive[part.group][:, part.index] for part in parts], axis=1).ravel()
+        size = self.state_sizes.get(module)
+        if size is None:
+            return Rows(observations, allowed, alive=alive)
+        if memory is None:
+            return Rows(observations, allowed, np.zeros((len(observations), size), np.float32), alive)
+        return Rows(observations, allowed, memory.reshape(-1, size), alive)
+
+
+def _rows_of(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays `[B, A, …]` of the parts of a module as its rows: a view where there is one part."""
+    joined = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return joined.reshape(-1, joined.shape[-1])
 
 
 def _difference(given: AgentGroup, trained: AgentGroup) -> tuple[str, str]:

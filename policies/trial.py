@@ -24,7 +24,6 @@ from policies import limits
 from policies.bundle import BundlePolicy, load_bundle
 from policies.decoding import inputs_size
 from policies.folder import LARGEST, BundleError, one_line, read
-from policies.golden import golden_of
 
 _ROOT = Path(__file__).parents[1]
 _REMEMBERED = 1_000
@@ -151,12 +150,14 @@ def _strain(policy: BundlePolicy) -> None:
     share = min(1.0, limits.TRIED_MODULES / len(policy.modules))
     for module in policy.modules:
         group, size = policy.spaces_of(module), policy.state_sizes.get(module, 0)
-        golden, _ = golden_of(policy.manifest, module, group, has_values=policy.has_values(module))
+        golden, _ = policy.golden(module)
+        agents = policy.team_sizes.get(module, 1)
         widest = max(group.layout.size, group.mask_size, inputs_size(group.action_space), size)
-        rows = max(1, int(share * min(limits.TRIED_ROWS, limits.TRIED_VALUES // widest)))
+        rows = agents * max(1, int(share * min(limits.TRIED_ROWS, limits.TRIED_VALUES // widest) / agents))
         each = np.arange(rows) % len(golden.observations)
         state = None if golden.state is None else golden.state[each]
-        found = policy.infer(module, golden.observations[each], golden.masks[each], state=state)
+        alive = None if golden.alive is None else golden.alive[each]
+        found = policy.infer(module, golden.observations[each], golden.masks[each], state=state, alive=alive)
         for name, given in (
             ("values", found.values),
             ("action_dist_inputs", found.dist_inputs),

@@ -27,14 +27,10 @@ from algorithms.networks.flat import FlatEncoder, FlatHead, with_extra
 from algorithms.networks.layers import mlp
 from algorithms.networks.normaliser import Moments, ObservationNormaliser, StateNormaliser
 from algorithms.networks.pooled import EntityHead, PooledEncoder
+from algorithms.networks.protocol import ACTION_MASK, STATE
 from algorithms.networks.values import ValueHead
 from envs.base import AgentGroup
 from envs.layout import ObservationLayout
-
-ACTION_MASK = "action_mask"
-"""Batch key: bool `[N, M]`, true where allowed."""
-STATE = "state"
-"""Batch key: global state, float32 `[N, S]`."""
 
 
 def module_spec(group: AgentGroup, network: NetworkConfig | None = None, state_size: int = 0) -> RLModuleSpec:
@@ -64,6 +60,7 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
     `state` `[N, S]` for a central critic.
     """
 
+    whole_worlds = False
     log_std: Tensor | None
 
     def setup(self) -> None:
@@ -155,6 +152,13 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
     def forward_policy(self, batch: Mapping[str, Any]) -> Tensor:
         """Inputs of the action distribution alone."""
         return self._policy(batch, *self.encoder(self._normalised(batch)))
+
+    def bundle_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What a bundle holds: the policy, and values unless they need the global state."""
+        if self.network.central_critic:
+            return {"action_dist_inputs": self.forward_policy(batch)}
+        policy, values = self.forward_policy_and_value(batch)
+        return {"action_dist_inputs": policy, "values": values}
 
     def compute_values(self, batch: Mapping[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Values `[N]`.

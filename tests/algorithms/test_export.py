@@ -16,7 +16,8 @@ from algorithms.export import OPSET, export_bundle, export_graph, golden_rows
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.distributions import deterministic, log_prob
-from algorithms.networks.module import ACTION_MASK, ActorCriticModule, module_spec
+from algorithms.networks.module import ActorCriticModule, module_spec
+from algorithms.networks.protocol import ACTION_MASK
 from envs.base import AgentGroup
 from envs.layout import ObservationLayout
 from policies import bundle as bundles
@@ -158,7 +159,7 @@ def test_a_graph_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pyte
     graph = export_graph(modules)
     with torch.no_grad():
         modules["traders"].log_std += 0.01
-    monkeypatch.setattr("algorithms.export.export_graph", lambda _: graph)
+    monkeypatch.setattr("algorithms.export.export_graph", lambda *_: graph)
     with pytest.raises(BundleError, match=r"export: 1 rows of traders.action_dist_inputs\[0, \d\]: found .* expected"):
         export_bundle(tmp_path / "b", modules, mapping, name="team", domain="cue", env_config={})
     assert list(tmp_path.iterdir()) == []

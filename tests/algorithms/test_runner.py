@@ -8,7 +8,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
-from algorithms.networks.module import ACTION_MASK, STATE
+from algorithms.networks.protocol import ACTION_MASK, STATE
 from algorithms.ppo import PPOConfig
 from algorithms.runner import BatchedEnvRunner
 

@@ -19,7 +19,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from algorithms.algorithm import BatchedAlgorithm
 from algorithms.config import BatchedConfig
 from algorithms.networks.distributions import distribution_class
-from algorithms.networks.module import ACTION_MASK, ActorCriticModule
+from algorithms.networks.module import ActorCriticModule
+from algorithms.networks.protocol import ACTION_MASK
 from algorithms.registry import Algorithm
 from algorithms.rollout import Columned
 from algorithms.torch_settings import use_threads
@@ -55,6 +56,11 @@ class ReturnsCollector:
             over = over | trajectory.ended[step]
             running = np.where(trajectory.ended[step][:, None], 0, running) * self.gamma + trajectory.rewards[step]
             earned[step], known[step] = running, trajectory.acts[step] & over[:, None]
+        return self.columns(earned, known)
+
+    def columns(self, earned: Any, known: Any) -> Columned:
+        """Of the agents that acted in them, `known` `[T, B, A]`."""
+        trajectory = self.trajectory
         rows: Columned = {
             Columns.OBS: trajectory.observations[:-1][known],
             Columns.ACTIONS: trajectory.actions[known],

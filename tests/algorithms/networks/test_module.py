@@ -19,7 +19,8 @@ from torch.distributions import Normal, kl_divergence
 
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.distributions import MASKED_LOGIT
-from algorithms.networks.module import ACTION_MASK, STATE, ActorCriticModule, module_spec
+from algorithms.networks.module import ActorCriticModule, module_spec
+from algorithms.networks.protocol import ACTION_MASK, STATE
 from envs.base import AgentGroup
 from envs.layout import ObservationLayout
 
