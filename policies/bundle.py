@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +62,12 @@ class Inference:
     values: FloatArray | None
     dist_inputs: FloatArray
     state: FloatArray | None = None
+
+    def of(self, rows: BoolArray) -> Inference:
+        """What is answered to some of the rows."""
+        arrays = [getattr(self, field.name) for field in fields(self)]
+        chosen: Any = [None if array is None else array[rows] for array in arrays]
+        return Inference(*chosen)
 
 
 class _Outputs(NamedTuple):

@@ -172,7 +172,7 @@ class NetworkPolicy(Policy):
             memory[worlds] = 0.0
         return forgotten
 
-    def _rows(self, observation: Observation, module: str, memory: FloatArray | None) -> Rows:
+    def _rows(self, observation: Observation, module: str, memory: FloatArray | None = None) -> Rows:
         """What a module reads, world by world, each with the agents of its parts one after the other."""
         parts = self.modules[module]
         seen, masks = observation.observations, observation.action_masks

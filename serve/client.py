@@ -148,7 +148,8 @@ class PolicyClient:
         Args:
             model: Name of the model.
             inputs: Observations `[N, D]`, or tensors by name: `observations`, `action_mask` `[N, M]`, `state`
-                `[N, H]`, after the module's name and a dot where there are several modules.
+                `[N, H]`, after the module's name and a dot where there are several modules. Of a module whose agents
+                need each other whole worlds, `[W, A, D]` and so on, and `alive` `[W, A]` where some are away.
             version: Number or alias; None for whichever is served.
             deterministic: Take the most likely actions instead of sampling.
             seed: Makes a sample reproducible.

@@ -151,7 +151,7 @@ def infer(
     named = inputs if isinstance(inputs, Mapping) else {"observations": inputs}
     tensors, blobs = [], []
     for name, given in named.items():
-        mask = str(name).rpartition(".")[2] == "action_mask"
+        mask = str(name).rpartition(".")[2] in ("action_mask", "alive")
         try:
             array = np.ascontiguousarray(given, np.bool_ if mask else np.dtype("<f4"))
         except (TypeError, ValueError, OverflowError) as error:

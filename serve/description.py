@@ -70,7 +70,9 @@ def example(version: ServedVersion) -> dict[str, Any]:
     for agent, name in list(signature.agents.items())[:8]:
         module = signature.modules[name]
         golden = policy.manifest.golden.get(name)
-        row = taken.get(name, 0)
+        row = module.places[agent] if module.team else taken.get(name, 0)
+        if module.team and golden is not None and golden.alive is not None and not golden.alive[row]:
+            continue
         taken[name] = row + 1
         values = [0.0] * module.size
         if golden is not None:
@@ -86,13 +88,22 @@ def example(version: ServedVersion) -> dict[str, Any]:
 
 
 def infer_example(version: ServedVersion) -> dict[str, Any]:
-    """A body for `infer`: a golden observation of the first module."""
+    """A body for `infer`: a golden observation of the first module, or a golden world."""
     signature = signature_of(version.policy)
     tensor = next(iter(signature.inputs.values()))
     golden = version.manifest.golden.get(tensor.module)
     width = signature.modules[tensor.module].size
-    data = [0.0] * width if golden is None else _written(golden.observations[0])
-    return {"inputs": [{"name": tensor.name, "datatype": tensor.datatype, "shape": [1, width], "data": data}]}
+    rows = tensor.team_size or 1
+    data = [0.0] * (width * rows)
+    if golden is not None:
+        data = [value for row in golden.observations[:rows] for value in _written(row)]
+    shape = [1, *tensor.shape[1:]]
+    inputs: list[dict[str, Any]] = [{"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}]
+    if tensor.team_size and golden is not None and golden.alive is not None:
+        name = tensor.name.removesuffix("observations") + "alive"
+        alive = list(golden.alive[:rows])
+        inputs.append({"name": name, "datatype": "BOOL", "shape": [1, rows], "data": alive})
+    return {"inputs": inputs}
 
 
 def _written(row: Sequence[float]) -> list[float]:
@@ -129,4 +140,5 @@ def _module(module: ModuleSignature) -> dict[str, Any]:
         "mask_size": module.mask_size,
         "state_size": module.state_size,
         "values": module.has_values,
+        "whole_worlds": bool(module.team),
     }

@@ -3,7 +3,8 @@
 Nothing waits for company. Requests whose bytes came in the same turn of the event loop are parsed one after the
 other, and the call that they share runs when the last of them has handed in its rows. Where turns have had one request
 each, the first of a turn runs at once, and only those that come beside it share a call. Calls of many rows run in
-threads (the runtime lets go of the interpreter's lock), so that small ones pass them by.
+threads (the runtime lets go of the interpreter's lock), so that small ones pass them by. Whole worlds share no call:
+what agents that need each other see is never beside what another request brought.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Engine:
     ) -> asyncio.Future[Inference]:
         call = _Call(rows, seed, loop.create_future())
         key = (version, module, deterministic, rows.state is None)
-        if not deterministic and seed is not None:
+        if rows.alive is not None or (not deterministic and seed is not None):
             self._alone.append((key, call))
         else:
             calls = self._waiting.get(key)
@@ -226,6 +227,7 @@ class Engine:
             module,
             rows.observations,
             rows.masks,
+            alive=rows.alive,
             deterministic=deterministic,
             rng=None if deterministic else self._rng if seed is None else _seeded(seed, module),
             **recurrent,

@@ -59,7 +59,10 @@ def check_cost(request: ActRequest, version: ServedVersion) -> None:
         BadRequest: If it would take too many rows.
     """
     modules = signature_of(version.policy).modules
-    cost = sum(len(rows.observations) * modules[module].size for module, rows in request.rows.items())
+    cost = sum(
+        len(rows.observations) * modules[module].size * max(1, len(modules[module].team))
+        for module, rows in request.rows.items()
+    )
     if cost > MAX_QUESTIONS:
         raise BadRequest(
             f"explain: got {request.num_rows} rows, which take {cost} more to explain, allowed are {MAX_QUESTIONS}"
@@ -86,7 +89,9 @@ def explain(
         return {
             module: [
                 _explained(version.policy, modules[module], rows, answers[module], row, request.explain)
-                for row in range(len(rows.observations))
+                for row in (
+                    range(len(rows.observations)) if rows.alive is None else np.flatnonzero(rows.alive).tolist()
+                )
             ]
             for module, rows in request.rows.items()
         }
@@ -97,23 +102,27 @@ def explain(
 def _explained(
     policy: BundlePolicy, signature: ModuleSignature, rows: ModuleRows, answer: Inference, row: int, most: int
 ) -> list[dict[str, Any]]:
-    """The features of one row that matter most."""
+    """The features of one row that matter most; what else its world holds stays as it is."""
     known = _module(policy, signature.module)
     seen = rows.observations[row]
     layout = policy.spaces_of(signature.module).layout
     exists = np.append(np.concatenate([seen[place.exists] for place in layout.places]) > 0.5, True)
     features = np.flatnonzero(exists[known.entity])
-    changed = np.repeat(seen[None], len(features), axis=0)
-    changed[np.arange(len(features)), features] = known.baseline[features]
-    count = (len(features), 1)
+    agents, count = max(1, len(signature.team)), len(features)
+    place = row % agents
+    world = slice(row - place, row - place + agents)
+
+    def repeated(array: NDArray[Any] | None) -> Any:
+        """The row's world, or the row, once a feature."""
+        return None if array is None else np.tile(array[world], (count,) + (1,) * (array.ndim - 1))
+
+    changed = repeated(rows.observations)
+    changed[np.arange(count) * agents + place, features] = known.baseline[features]
     found = policy.infer(
-        signature.module,
-        changed,
-        None if rows.masks is None else np.tile(rows.masks[row], count),
-        state=None if rows.state is None else np.tile(rows.state[row], count),
+        signature.module, changed, repeated(rows.masks), state=repeated(rows.state), alive=repeated(rows.alive)
     )
     effects = _measured(policy, signature, answer.dist_inputs[row : row + 1], answer.actions[row]) - _measured(
-        policy, signature, found.dist_inputs, answer.actions[row]
+        policy, signature, found.dist_inputs[place::agents], answer.actions[row]
     )
     if rows.masks is not None and not signature.discrete:
         effects = np.where(rows.masks[row], effects, np.float32(0))
@@ -149,6 +158,8 @@ def _module(policy: BundlePolicy, module: str) -> _Module:
         layout = policy.spaces_of(module).layout
         golden = policy.manifest.golden.get(module)
         seen = None if golden is None else np.array(golden.observations, np.float32)
+        if seen is not None and golden is not None and golden.alive is not None:
+            seen = seen[np.array(golden.alive)]
         modules[module] = _Module(_baseline(layout, seen), _entity_of(layout))
     return modules[module]
 

@@ -40,9 +40,12 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 _NUMBER = {"type": "number", "minimum": -checks.MAX_MAGNITUDE, "maximum": checks.MAX_MAGNITUDE}
 _INPUT = _object(
     {
-        "name": {"type": "string", "description": "`observations`, `action_mask` or `state`, after `MODULE.` if many."},
+        "name": {
+            "type": "string",
+            "description": "`observations`, `action_mask`, `state` or `alive`; `MODULE.` first.",
+        },
         "datatype": {"enum": ["FP32", "BOOL"]},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 3},
         "parameters": _or_null(_object({binary.SIZE: {"type": "integer", "minimum": 0}})),
         "data": {"type": "array", "description": "Row by row, in one list or a list a row."},
     },

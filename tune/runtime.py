@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ def runtime_env(*modules: str) -> dict[str, Any]:
     own `working_dir` already does both and a second one would be an error: nothing is asked for.
 
     Args:
-        modules: Modules the workers must import, such as `her_package.her_env`, with or without `:attribute`. Modules
-            that every node has (installed, or part of this repository) are left out.
+        modules: Modules the workers must import, such as `her_package.her_env`, with or without `:attribute`, and
+            those that they have imported from the same folder. Modules that every node has (installed, or part of this
+            repository) are left out.
 
     Returns:
         A `runtime_env`, empty where nothing is needed.
@@ -44,7 +46,7 @@ def runtime_env(*modules: str) -> dict[str, Any]:
         env["working_dir"] = str(ROOT)
     shipped = [path for module in modules if (path := _path_to_ship(module)) is not None]
     if shipped:
-        env["py_modules"] = list(dict.fromkeys(shipped))
+        env["py_modules"] = list(dict.fromkeys([*shipped, *_loaded_beside({Path(path).parent for path in shipped})]))
     return env
 
 
@@ -74,6 +76,20 @@ def _path_to_ship(module: str) -> str | None:
     if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file():
         raise ValueError(f"module: got {module!r} in {path.parent}, allowed is any name but {name!r}, which is ours")
     return str(path)
+
+
+def _loaded_beside(folders: Collection[Path]) -> list[str]:
+    """Files and folders of the modules that are loaded from certain folders."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is None or "." in name or name == "__main__":
+            continue
+        path = Path(file).resolve()
+        path = path.parent if path.name == "__init__.py" else path
+        if path.parent in folders:
+            found.append(str(path))
+    return sorted(found)
 
 
 def _installed(path: Path) -> bool:

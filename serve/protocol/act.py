@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,8 @@ class ActRequest(PolicyRequest):
     """A request for named actions.
 
     Attributes:
-        places: Where each row came from, by module: the step and the agent; None if plain rows were given.
+        places: Where each row came from, by module: the step and the agent; None if plain rows were given. Of whole
+            worlds those of agents that are not there too, which are not answered.
         steps: How many steps were given in a list; None if it was one step, not in a list.
         explain: How many features are to be named that matter most; 0: none.
     """
@@ -199,7 +201,9 @@ def _by_agent(
             tables[step][agent] = value
 
     for module, places in request.places.items():
-        answer = answers[module]
+        answer, asked = answers[module], request.rows[module].alive
+        if asked is not None:
+            places, answer = list(compress(places, asked)), answer.of(asked)
         signature = request.signature.modules[module]
         names = signature.action_names
         actions = np.ascontiguousarray(answer.actions)

@@ -56,7 +56,7 @@ def recall(
             old = known.get(key)
             if old is not None and old.shape == (size,) and (brought is None or not brought[row]):
                 state[row] = old
-        filled[module] = ModuleRows(given.observations, given.masks, state)
+        filled[module] = ModuleRows(given.observations, given.masks, state, given.alive)
     return filled
 
 

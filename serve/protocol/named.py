@@ -24,7 +24,7 @@ from serve.protocol.checks import (
 )
 from serve.protocol.memory import MixedRows
 from serve.protocol.rows import ModuleRows
-from serve.protocol.signature import Limits, ModuleSignature, Signature
+from serve.protocol.signature import NEEDED, Limits, ModuleSignature, Signature
 
 LONGEST_AGENT = 128
 """Most characters of an agent's name where any name will do: sessions remember agents by name."""
@@ -42,6 +42,8 @@ def plain_rows(plain: dict[str, Any], signature: Signature, limits: Limits) -> d
     module = signature.modules.get(name) if type(name) is str else None
     if module is None:
         raise BadRequest(f"module: got {shown(name)}, allowed are {listed(signature.modules)}")
+    if module.team:
+        raise BadRequest(f"module: got {shown(name)}, allowed are observations by agent: {NEEDED}")
     given = plain.get("observations")
     if type(given) is list and len(given) > limits.max_rows:
         raise BadRequest(f"observations: got {len(given)} rows, allowed are 1 to {limits.max_rows}")
@@ -99,7 +101,8 @@ def team_rows(
     """What is asked for a team, in one step or several.
 
     Returns:
-        Rows by module, and the step and agent of each.
+        Rows by module, and the step and agent of each. Of modules that read whole worlds each step is a world: agents
+        that are not named in it are not there.
 
     Raises:
         BadRequest: If an agent is unknown, or what is given for it does not fit its module.
@@ -129,7 +132,11 @@ def team_rows(
             if table and (lone := next((agent for agent in table if agent not in observed), None)) is not None:
                 raise BadRequest(f"{_at('observations', step, many)}: lacks agent {shown(lone)}, which {field} has")
     rows = {name: _rows(column, many) for name, column in columns.items()}
-    return rows, {name: column.places for name, column in columns.items()}
+    places = {name: column.places for name, column in columns.items()}
+    for name, column in columns.items():
+        if column.module.team:
+            rows[name], places[name] = _whole(rows[name], column, limits)
+    return rows, places
 
 
 def _add(
@@ -215,7 +222,36 @@ def _rows(column: _Columns, many: bool) -> ModuleRows:
         return rows
     brought = np.zeros(len(places), np.bool_)
     brought[column.brought] = True
-    return MixedRows(rows.observations, rows.masks, rows.state, brought)
+    return MixedRows(rows.observations, rows.masks, rows.state, brought=brought)
+
+
+def _whole(rows: ModuleRows, column: _Columns, limits: Limits) -> tuple[ModuleRows, list[tuple[int, str]]]:
+    """Rows of the agents that were named as whole worlds, one a step that names any of the module's agents."""
+    module = column.module
+    steps = list(dict.fromkeys(step for step, _ in column.places))
+    count = len(steps) * len(module.team)
+    if count > limits.max_rows:
+        raise BadRequest(
+            f"observations: got {count} rows, agents that are away included, allowed are {limits.max_rows}"
+        )
+    worlds = {step: world * len(module.team) for world, step in enumerate(steps)}
+    index = np.array([worlds[step] + module.places[agent] for step, agent in column.places])
+    alive = np.zeros(count, np.bool_)
+    alive[index] = True
+
+    def spread(array: NDArray[Any] | None, empty: Any) -> Any:
+        """An array of the rows that were named, with what the others have."""
+        if array is None:
+            return None
+        whole = np.full((count, *array.shape[1:]), empty, array.dtype)
+        whole[index] = array
+        return whole
+
+    observations, masks, state = spread(rows.observations, 0), spread(rows.masks, True), spread(rows.state, 0)
+    places = [(step, agent) for step in steps for agent in module.team]
+    if isinstance(rows, MixedRows):
+        return MixedRows(observations, masks, state, alive, brought=spread(rows.brought, False)), places
+    return ModuleRows(observations, masks, state, alive), places
 
 
 def _table(

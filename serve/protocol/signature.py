@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 from weakref import WeakKeyDictionary
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 Datatype = Literal["FP32", "INT64", "BOOL"]
 _Spec = tuple[str, Datatype, int | None, bool]
 """Role, datatype, width and whether it is optional."""
+NEEDED = "agents that need each other are asked together, the agents of a world at once"
+"""Why loose rows are refused."""
 
 
 class Limits(Protocol):
@@ -61,6 +64,7 @@ class ModuleSignature:
         names: Names of the `D` features.
         action_names: Name of each action, `[K]`, such as `AAPL`; None where actions belong to no entities.
         own_actions: What actions are in the env's own values; None if they are the same there.
+        team: Its agents, in the order of their rows, if it reads whole worlds; empty if it reads each row by itself.
     """
 
     module: str
@@ -74,6 +78,12 @@ class ModuleSignature:
     names: tuple[str, ...]
     action_names: tuple[str, ...] | None
     own_actions: OwnActions | None = None
+    team: tuple[str, ...] = ()
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Where each agent of the team lies."""
+        return {agent: place for place, agent in enumerate(self.team)}
 
     @property
     def discrete(self) -> bool:
@@ -90,8 +100,9 @@ class Tensor:
         module: The module that it belongs to.
         role: What the module takes or gives it as.
         datatype: As the Open Inference Protocol calls it.
-        width: Size of its second axis; None if it has one axis only.
+        width: Size of its last axis; None if it has one value a row.
         optional: Whether an input may be left out, or an output comes on request only.
+        team_size: Agents of a world, if the module reads whole worlds; 0 if it reads each row by itself.
     """
 
     name: str
@@ -100,11 +111,12 @@ class Tensor:
     datatype: Datatype
     width: int | None
     optional: bool
+    team_size: int = 0
 
     @property
     def shape(self) -> list[int]:
-        """Its shape, -1 where it varies."""
-        return [-1] if self.width is None else [-1, self.width]
+        """Its shape, -1 where it varies: rows, or worlds of so many agents."""
+        return [-1, *([self.team_size] if self.team_size else []), *([] if self.width is None else [self.width])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +126,8 @@ class Signature:
     Attributes:
         modules: Signatures by module.
         agents: The module of each agent.
-        common: The module that plays any agent, whatever its name: there is one if just one module plays whole groups.
+        common: The module that plays any agent, whatever its name: there is one if just one module plays whole groups,
+            and reads each row by itself.
         inputs: Input tensors by name; those of several modules bear their module's id and a dot before the name.
         outputs: Output tensors by name.
     """
@@ -145,20 +158,15 @@ def _signature(policy: BundlePolicy) -> Signature:
         prefix = f"{name}." if len(modules) > 1 else ""
         for tensors, found in ((inputs, _inputs(module)), (outputs, _outputs(module))):
             for role, datatype, width, optional in found:
-                tensors[prefix + role] = Tensor(prefix + role, name, role, datatype, width, optional)
+                tensors[prefix + role] = Tensor(prefix + role, name, role, datatype, width, optional, len(module.team))
     agents = {
         agent: module
         for group in policy.manifest.groups.values()
         for agent, module in zip(group.agent_ids, group.modules, strict=True)
     }
     whole = {module for module, parts in policy.modules.items() for part in parts if part.agents is None}
-    return Signature(
-        modules,
-        agents,
-        whole.pop() if len(whole) == 1 else None,
-        inputs,
-        outputs,
-    )
+    common = whole.pop() if len(whole) == 1 else None
+    return Signature(modules, agents, None if common in policy.team_sizes else common, inputs, outputs)
 
 
 def _module(policy: BundlePolicy, module: str) -> ModuleSignature:
@@ -187,6 +195,7 @@ def _module(policy: BundlePolicy, module: str) -> ModuleSignature:
         names=group.layout.names,
         action_names=names,
         own_actions=own.pop() if len(own) == 1 else None,
+        team=policy.agents_of(module) if module in policy.team_sizes else (),
     )
 
 
@@ -197,6 +206,8 @@ def _inputs(module: ModuleSignature) -> list[_Spec]:
     ]
     if module.state_size:
         found.append(("state", "FP32", module.state_size, True))
+    if module.team:
+        found.append(("alive", "BOOL", None, True))
     return found
 
 

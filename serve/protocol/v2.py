@@ -2,16 +2,19 @@
 
 One module: inputs `observations` FP32 [N, D], and if wanted `action_mask` BOOL [N, M] and `state` FP32 [N, H]; outputs
 `actions` FP32 or INT64 [N, K], `log_probs` and `values` FP32 [N], `state`, and `action_dist_inputs` if asked for. Of
-several modules the same, with `MODULE.` before the names; any of them may be asked alone. `parameters`: `deterministic`
-(true), `seed`, `session`. https://github.com/kserve/open-inference-protocol
+several modules the same, with `MODULE.` before the names; any of them may be asked alone. A module whose agents need
+each other is asked for whole worlds: [W, A, …] in the place of [N, …], and if wanted `alive` BOOL [W, A]. `parameters`:
+`deterministic` (true), `seed`, `session`. https://github.com/kserve/open-inference-protocol
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 from numpy.typing import NDArray
 
@@ -36,7 +39,7 @@ from serve.protocol.checks import (
 )
 from serve.protocol.request import PolicyRequest
 from serve.protocol.rows import ModuleRows
-from serve.protocol.signature import Limits, Signature, Tensor, signature_of
+from serve.protocol.signature import NEEDED, Limits, Signature, Tensor, signature_of
 
 if TYPE_CHECKING:
     from policies.bundle import Inference
@@ -209,7 +212,7 @@ def _answer(tensor: Tensor, answer: Inference) -> NDArray[Any]:
     """The array that an output is."""
     name = "dist_inputs" if tensor.role == "action_dist_inputs" else tensor.role
     array: NDArray[Any] = getattr(answer, name)
-    return array
+    return array.reshape(-1, tensor.team_size, *array.shape[1:]) if tensor.team_size else array
 
 
 def _rows(inputs: Any, tail: memoryview, signature: Signature, limits: Limits) -> dict[str, ModuleRows]:
@@ -226,12 +229,13 @@ def _rows(inputs: Any, tail: memoryview, signature: Signature, limits: Limits) -
         roles = found.setdefault(tensor.module, {})
         if tensor.role in roles:
             raise BadRequest(f"{tensor.name}: is given twice, allowed is once")
+        count = shape[0] * (tensor.team_size or 1)
         if tensor.role == "observations":
-            total += shape[0]
-            if not 0 < total <= limits.max_rows or not shape[0]:
-                raise BadRequest(f"{tensor.name}.shape: got {shape[0]} rows, allowed are 1 to {limits.max_rows} in all")
-        elif shape[0] > limits.max_rows:
-            raise BadRequest(f"{tensor.name}.shape: got {shape[0]} rows, allowed are at most {limits.max_rows}")
+            total += count
+            if not 0 < total <= limits.max_rows or not count:
+                raise BadRequest(f"{tensor.name}.shape: got {count} rows, allowed are 1 to {limits.max_rows} in all")
+        elif count > limits.max_rows:
+            raise BadRequest(f"{tensor.name}.shape: got {count} rows, allowed are at most {limits.max_rows}")
         roles[tensor.role] = _tensor(given, tensor, shape, left)
     left.finish()
     rows = {}
@@ -246,17 +250,24 @@ def _rows(inputs: Any, tail: memoryview, signature: Signature, limits: Limits) -
                     f"{prefix}{role}.shape: got {len(array)} rows, allowed are {len(observations)}, as of "
                     f"{prefix}observations"
                 )
-        masks = roles.get("action_mask")
+        masks, alive = roles.get("action_mask"), None
+        if team := signature.modules[module].team:
+            alive = roles.get("alive", np.ones(len(observations), np.bool_))
+            there = alive.reshape(-1, len(team)).any(axis=1)
+            if not there.all():
+                world = int(np.argmin(there))
+                raise BadRequest(f"{prefix}alive[{world}]: has nobody there, allowed is one true or more in each world")
+            masks = None if masks is None else masks | ~alive[:, None]  # what who is away may do is no matter
         if masks is not None and (stuck := stuck_row(masks, signature.modules[module])):
             raise BadRequest(
                 f"{prefix}action_mask[{stuck[0]}]: allows nothing in branch {stuck[1]}, allowed is one true or more in "
                 "each branch"
             )
-        rows[module] = ModuleRows(observations, masks, roles.get("state"))
+        rows[module] = ModuleRows(observations, masks, roles.get("state"), alive)
     return rows
 
 
-def _declared(given: Any, index: int, signature: Signature) -> tuple[Tensor, tuple[int, int]]:
+def _declared(given: Any, index: int, signature: Signature) -> tuple[Tensor, tuple[int, ...]]:
     """Which tensor an input is, and its shape, if name, datatype and shape are right."""
     if type(given) is not dict:
         raise BadRequest(f"inputs[{index}]: got {shown(given)}, allowed is an object")
@@ -267,27 +278,27 @@ def _declared(given: Any, index: int, signature: Signature) -> tuple[Tensor, tup
     known(given, _INPUT, f"{name}.")
     if given.get("datatype") != tensor.datatype:
         raise BadRequest(f"{name}.datatype: got {shown(given.get('datatype'))}, allowed is {tensor.datatype}")
-    shape = given.get("shape")
+    shape, wanted = given.get("shape"), tensor.shape
     if (
         type(shape) is not list
-        or len(shape) != 2
-        or type(shape[0]) is not int
+        or len(shape) != len(wanted)
+        or any(type(size) is not int for size in shape)
         or shape[0] < 0
-        or type(shape[1]) is not int
-        or shape[1] != tensor.width
+        or shape[1:] != wanted[1:]
     ):
         # Only what is short and flat is shown: lists can be read that are nested too deep to be written.
         flat = type(shape) is list and len(shape) <= 8 and not any(type(each) in (list, dict) for each in shape)
         text = orjson.dumps(shape).decode() if flat else shown(shape)
-        raise BadRequest(
-            f"{name}.shape: got {text if len(text) < 60 else shown(shape)}, allowed is [N, {tensor.width}]"
-        )
-    return tensor, (shape[0], shape[1])
+        allowed = ", ".join(["W" if tensor.team_size else "N", *map(str, wanted[1:])])
+        why = f": {NEEDED}" if tensor.team_size else ""
+        raise BadRequest(f"{name}.shape: got {text if len(text) < 60 else shown(shape)}, allowed is [{allowed}]{why}")
+    return tensor, tuple(shape)
 
 
-def _tensor(given: dict[str, Any], tensor: Tensor, shape: tuple[int, int], left: binary.Tail) -> NDArray[Any]:
-    """The content of an input."""
-    name = tensor.name
+def _tensor(given: dict[str, Any], tensor: Tensor, shape: tuple[int, ...], left: binary.Tail) -> NDArray[Any]:
+    """The content of an input, as rows: those of whole worlds one world after the other."""
+    name, size = tensor.name, prod(shape)
+    rows = (size,) if tensor.width is None else (prod(shape[:-1]), tensor.width)
     parameters = given.get("parameters")
     if parameters:
         if type(parameters) is not dict:
@@ -298,21 +309,31 @@ def _tensor(given: dict[str, Any], tensor: Tensor, shape: tuple[int, int], left:
         array = left.take(parameters.get(binary.SIZE), tensor.datatype, shape, name)
     else:
         if "data" not in given:
-            raise BadRequest(f"{name}.data: is missing, allowed are {shape[0] * shape[1]} values, or {binary.SIZE}")
-        array = (booleans if tensor.datatype == "BOOL" else numbers)(given["data"], f"{name}.data")
-        if array.shape != shape:
-            if array.size != shape[0] * shape[1] or array.ndim != 1:
-                raise BadRequest(
-                    f"{name}.data: got shape {list(array.shape)}, allowed is {list(shape)}, or its "
-                    f"{shape[0] * shape[1]} values in one list"
-                )
-            array = array.reshape(shape)
+            raise BadRequest(f"{name}.data: is missing, allowed are {size} values, or {binary.SIZE}")
+        data = given["data"]
+        if tensor.team_size and tensor.width is not None:
+            data = _row_by_row(data)
+        array = (booleans if tensor.datatype == "BOOL" else numbers)(data, f"{name}.data")
+        if array.shape not in (shape, rows) and (array.size != size or array.ndim != 1):
+            raise BadRequest(
+                f"{name}.data: got shape {list(array.shape)}, allowed is {list(shape)}, or its {size} values in one "
+                "list"
+            )
+    array = array.reshape(rows)
     if tensor.datatype == "BOOL":
         return array
     if not in_bounds(array):
         row, column, value = out_of_bounds(array)
-        raise BadRequest(f"{name}.data[{row}][{column}]: got {value}, {allowed_range()}")
+        world = f"[{row // tensor.team_size}][{row % tensor.team_size}]" if tensor.team_size else f"[{row}]"
+        raise BadRequest(f"{name}.data{world}[{column}]: got {value}, {allowed_range()}")
     return as_float32(array)
+
+
+def _row_by_row(data: Any) -> Any:
+    """Lists in lists in lists, one a world, as lists in lists, one a row; anything else as it is."""
+    if type(data) is list and all(type(world) is list and world and type(world[0]) is list for world in data):
+        return [row for world in data for row in world]
+    return data
 
 
 def _outputs(

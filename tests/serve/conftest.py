@@ -51,6 +51,7 @@ class Sketch:
         choices: Choices of each branch; none: continuous, one action an entity.
         state_size: Width of the recurrent state; 0: none.
         values: Whether there is a critic.
+        whole_worlds: Whether each agent hears the mean of what all those who are there see.
     """
 
     agents: tuple[str, ...] = ("ann", "bob")
@@ -59,6 +60,7 @@ class Sketch:
     choices: tuple[int, ...] = ()
     state_size: int = 0
     values: bool = True
+    whole_worlds: bool = False
 
     def group(self, name: str) -> AgentGroup:
         """The group, with observations of 2 + 3 N features."""
@@ -97,28 +99,39 @@ def small_graph(sketches: Mapping[str, Sketch], seed: int) -> bytes:
         size, actions, state_size = group.layout.size, group.num_actions, sketch.state_size
         for m in dict.fromkeys(sketch.modules):
             seen, mask = f"{m}.observations", f"{m}.action_mask"
+            row: list[Any] = ["n", len(sketch.agents)] if sketch.whole_worlds else ["n"]
             inputs += [
-                helper.make_tensor_value_info(seen, TensorProto.FLOAT, ["n", size]),
-                helper.make_tensor_value_info(mask, TensorProto.BOOL, ["n", group.mask_size]),
+                helper.make_tensor_value_info(seen, TensorProto.FLOAT, [*row, size]),
+                helper.make_tensor_value_info(mask, TensorProto.BOOL, [*row, group.mask_size]),
             ]
+            if sketch.whole_worlds:
+                inputs.append(helper.make_tensor_value_info(f"{m}.alive", TensorProto.BOOL, row))
+                for axis, place in (("last", -1), ("agents", 1)):
+                    weights.append(numpy_helper.from_array(np.array([place], np.int64), f"{m}.{axis}"))
+                flags = node("Cast", f"{m}.flags", f"{m}.alive", to=TensorProto.FLOAT)
+                there = node("Unsqueeze", f"{m}.there", flags, f"{m}.last")
+                said = node("ReduceSum", f"{m}.said", node("Mul", f"{m}.loud", seen, there), f"{m}.agents")
+                mean = node("Div", f"{m}.mean", said, node("ReduceSum", f"{m}.team", there, f"{m}.agents"))
+                heard = node("Add", f"{m}.heard", node("Sub", f"{m}.silence", seen, seen), mean)
+                seen, size = node("Concat", f"{m}.all", seen, heard, axis=-1), 2 * size
             features, width = seen, size
             if state_size:
                 state = f"{m}.state"
-                inputs.append(helper.make_tensor_value_info(state, TensorProto.FLOAT, ["n", state_size]))
-                both = node("Concat", f"{m}.both", seen, state, axis=1)
+                inputs.append(helper.make_tensor_value_info(state, TensorProto.FLOAT, [*row, state_size]))
+                both = node("Concat", f"{m}.both", seen, state, axis=-1)
                 gate = node(
                     "Sigmoid",
                     f"{m}.gate",
                     node("MatMul", f"{m}.g", both, weight(f"{m}.G", size + state_size, state_size)),
                 )
                 kept = node("Mul", f"{m}.kept", gate, state)
-                fresh = node("Concat", f"{m}.fresh", seen, kept, axis=1)
+                fresh = node("Concat", f"{m}.fresh", seen, kept, axis=-1)
                 new = node(
                     "Tanh", f"{m}.new", node("MatMul", f"{m}.w", fresh, weight(f"{m}.W", size + state_size, state_size))
                 )
                 step = node("Mul", f"{m}.step", gate, node("Sub", f"{m}.change", new, state))
                 features, width = node("Add", f"{m}.next_state", state, step), state_size
-                outputs.append(helper.make_tensor_value_info(features, TensorProto.FLOAT, ["n", state_size]))
+                outputs.append(helper.make_tensor_value_info(features, TensorProto.FLOAT, [*row, state_size]))
             columns = group.mask_size
             head = node("MatMul", f"{m}.head", features, weight(f"{m}.H", width, columns))
             weights.append(numpy_helper.from_array(np.float32(-1e9 if sketch.choices else 0.0), f"{m}.masked"))
@@ -129,17 +142,17 @@ def small_graph(sketches: Mapping[str, Sketch], seed: int) -> bytes:
                 weights.append(numpy_helper.from_array(np.full(actions, -1.0, np.float32), f"{m}.log_std"))
                 zero = node("Sub", f"{m}.zero", head, head)
                 spread = node("Add", f"{m}.spread", zero, f"{m}.log_std")
-                node("Concat", f"{m}.action_dist_inputs", masked, spread, axis=1)
-            outputs.append(helper.make_tensor_value_info(f"{m}.action_dist_inputs", TensorProto.FLOAT, ["n", None]))
+                node("Concat", f"{m}.action_dist_inputs", masked, spread, axis=-1)
+            outputs.append(helper.make_tensor_value_info(f"{m}.action_dist_inputs", TensorProto.FLOAT, [*row, None]))
             if sketch.values:
-                weights.append(numpy_helper.from_array(np.array([1], np.int64), f"{m}.axis"))
+                weights.append(numpy_helper.from_array(np.array([-1], np.int64), f"{m}.axis"))
                 node(
                     "Squeeze",
                     f"{m}.values",
                     node("MatMul", f"{m}.v", features, weight(f"{m}.V", width, 1)),
                     f"{m}.axis",
                 )
-                outputs.append(helper.make_tensor_value_info(f"{m}.values", TensorProto.FLOAT, ["n"]))
+                outputs.append(helper.make_tensor_value_info(f"{m}.values", TensorProto.FLOAT, row))
     graph = helper.make_graph(nodes, "small", inputs, outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
@@ -147,8 +160,11 @@ def small_graph(sketches: Mapping[str, Sketch], seed: int) -> bytes:
 
 
 def golden_of(policy: BundlePolicy, module: str, rows: int = 8) -> GoldenEntry:
-    """Made-up observations, every third entity absent, and what the bundle makes of them."""
+    """Made-up observations, every third entity absent, and what the bundle makes of them; some agents are away."""
     rng = np.random.default_rng(1)
+    agents = policy.team_sizes.get(module)
+    rows *= agents or 1
+    alive = None if agents is None else np.arange(rows) % 4 != 3
     group = policy.spaces_of(module)
     layout = group.layout
     seen = rng.standard_normal((rows, layout.size)).astype(np.float32)
@@ -158,7 +174,7 @@ def golden_of(policy: BundlePolicy, module: str, rows: int = 8) -> GoldenEntry:
     masks = np.ones((rows, group.mask_size), np.bool_)
     size = policy.state_sizes.get(module)
     state = None if size is None else rng.standard_normal((rows, size)).astype(np.float32)
-    found = policy.infer(module, seen, masks, state=state)
+    found = policy.infer(module, seen, masks, state=state, alive=alive)
     return GoldenEntry(
         observations=seen.tolist(),
         action_mask=masks.tolist(),
@@ -166,6 +182,7 @@ def golden_of(policy: BundlePolicy, module: str, rows: int = 8) -> GoldenEntry:
         values=None if found.values is None else found.values.tolist(),
         state=None if state is None else state.tolist(),
         next_state=None if found.state is None else found.state.tolist(),
+        alive=None if alive is None else alive.tolist(),
     )
 
 
@@ -190,6 +207,7 @@ def write_bundle(
         groups={group: GroupEntry.of(sketch.group(group), sketch.by_agent()) for group, sketch in sketches.items()},
         golden={},
         recurrent={m: sketch.state_size for sketch in sketches.values() if sketch.state_size for m in sketch.modules},
+        whole_worlds=tuple(m for sketch in sketches.values() if sketch.whole_worlds for m in sketch.modules),
         metrics={"score": 0.5},
     )
     policy = BundlePolicy(manifest, graph)

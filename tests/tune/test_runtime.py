@@ -76,6 +76,18 @@ def test_what_workers_have_is_not_shipped(hers: Path) -> None:
     assert env["py_modules"] == [str(hers / "her_module.py")]
 
 
+def test_what_a_module_imports_from_its_folder_goes_with_it(hers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An env that is made of several modules in the current folder trains as one in a single file does."""
+    (hers / "her_env.py").write_text("import her_module, her_package.inner")
+    __import__("her_env")
+    try:
+        shipped = runtime_env("her_env:DOMAIN")["py_modules"]
+    finally:
+        for name in ("her_env", "her_module", "her_package", "her_package.inner"):
+            sys.modules.pop(name)
+    assert shipped == [str(hers / name) for name in ("her_env.py", "her_module.py", "her_package")]
+
+
 def test_a_missing_module_is_named(hers: Path) -> None:
     """A module that cannot be imported from here is one line that says where was looked."""
     with pytest.raises(ValueError, match=rf"^module: got 'nowhere\.env:X', allowed .* from {hers}$"):
