@@ -61,10 +61,6 @@ class EventCallback(Callback):
         """Publishes `CHECKPOINT`."""
         self._publish(EventKind.CHECKPOINT, trial, {"path": checkpoint.path})
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Publishes `RECOVERING`."""
-        self._publish(EventKind.RECOVERING, trial)
-
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Publishes `TRAINED`."""
         self._publish(EventKind.TRAINED, trial, figures.pick(trial.last_result))

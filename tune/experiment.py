@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from rllib_configs.schema import ExperimentConfig
 from tune import figures, history, mirror, paths, storage
+from tune.causes import cause_of
 from tune.events import Event, EventKind, Listener, StopAskedError, listening, publish
 from tune.files import read_json, write_json
 from tune.launch import hush, ray_for
@@ -158,11 +158,16 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
     from ray.tune import CheckpointConfig, FailureConfig, RunConfig
 
     from tune.callbacks import EventCallback
+    from tune.retries import RetryCallback
     from tune.stopping import Bounds
     from tune.suites import scored
     from tune.tracking import TrackingCallback
 
-    callbacks: list[Any] = [EventCallback(folder.name, folder, single=parent is None)]
+    most = config.resources.max_failures
+    callbacks: list[Any] = [
+        EventCallback(folder.name, folder, single=parent is None),
+        RetryCallback(folder.name, most),
+    ]
     if config.tracking.enabled:
         params = config.model_dump(mode="json")
         callbacks.append(TrackingCallback(config.tracking.uri, folder.name, folder, params, parent))
@@ -171,7 +176,7 @@ def run_config(config: ExperimentConfig, folder: Path, *, parent: str | None = N
         storage_path=storage.tune_root(config, folder),
         stop=Bounds(config.stop),
         callbacks=callbacks,
-        failure_config=FailureConfig(max_failures=config.resources.max_failures),
+        failure_config=FailureConfig(max_failures=most),
         checkpoint_config=CheckpointConfig(
             num_to_keep=config.checkpoint.keep,
             checkpoint_frequency=config.checkpoint.interval,
@@ -240,13 +245,3 @@ def _load(config: ExperimentConfig, folder: Path) -> ExperimentResult | None:
 def resumable(name: str) -> str:
     """How to go on with an experiment."""
     return f"it can be resumed: --experiment {name} --resume"
-
-
-def cause_of(error: BaseException) -> str:
-    """The worker's own error in one line, out of the traces that Ray and Tune wrap it in."""
-    cause = getattr(error, "cause", None) or error.__cause__
-    if isinstance(cause, BaseException):
-        return cause_of(cause)
-    lines = str(error).splitlines()
-    named = [place for place, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
-    return " ".join(" ".join(lines[named[-1] if named else 0 :]).split()) or type(error).__name__

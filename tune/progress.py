@@ -135,7 +135,9 @@ class Display:
         if event.kind is EventKind.PROGRESS:
             self._progress(event)
         elif event.kind is EventKind.RECOVERING:
-            self.say(f"{self._label(event.trial)}failed and is restarted from its last checkpoint")
+            cause = event.figures.get("cause")
+            why = f" ({cause})" if cause else ""
+            self.say(f"{self._label(event.trial)}failed and is restarted from its last checkpoint{why}")
         elif event.kind is EventKind.TRAINED:
             self._over.add(event.trial)
             row = self._rows.get(event.trial, {})

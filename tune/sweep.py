@@ -17,8 +17,9 @@ from rllib_configs.overrides import merge, set_value, validate
 from rllib_configs.schema import ExperimentConfig
 from rllib_configs.space import Choice, Integer, LogUniform, SweepConfig, Uniform, check_space, plain_values
 from tune import figures, mirror, paths, storage
+from tune.causes import cause_of
 from tune.events import Event, EventKind, Listener, listening, publish
-from tune.experiment import SNAPSHOT_EVERY, TrainingError, cause_of, rehearse, run_config, tune_config
+from tune.experiment import SNAPSHOT_EVERY, TrainingError, rehearse, run_config, tune_config
 from tune.files import read_json, write_json
 from tune.launch import hush, needed_cpus, ray_for
 from tune.preflight import prepare

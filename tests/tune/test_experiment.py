@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ from tune import figures, history, paths
 from tune.checkpoints import load_modules
 from tune.events import Event, EventKind
 from tune.examine import examine
-from tune.experiment import cause_of, train
+from tune.experiment import train
 from tune.files import read_json
 from tune.finish import Finished, finish, run
 from tune.reports import rewrite_report
@@ -209,17 +208,3 @@ def test_a_killed_run_resumes_to_the_same_weights(whole: Finished, folder: Path)
     rows = history.read(experiment)
     scores = [[row[figures.EVAL] for row in rows], [row[figures.EVAL] for row in whole.history]]
     np.testing.assert_array_equal(*scores)
-
-
-def test_the_workers_own_error_is_found_in_the_traces() -> None:
-    """Of Ray's and Tune's wrapped traces one line is left."""
-
-    class RayTaskError(RuntimeError):
-        """Like Ray's: the trace is the text, and the worker's error the cause."""
-
-        cause: Any = None
-
-    error = RayTaskError("Traceback …\n  File x\nValueError: wrapped\n  File y\nValueError: policies:\ngot 'x'")
-    assert cause_of(error) == "ValueError: policies: got 'x'"
-    error.cause = ValueError("policies: got 'x', allowed are shared")
-    assert cause_of(error) == "policies: got 'x', allowed are shared"
