@@ -78,14 +78,14 @@ def test_what_workers_have_is_not_shipped(hers: Path) -> None:
 
 def test_what_a_module_imports_from_its_folder_goes_with_it(hers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An env that is made of several modules in the current folder trains as one in a single file does."""
-    (hers / "her_env.py").write_text("import her_module, her_package.inner")
-    __import__("her_env")
+    (hers / "her_trio.py").write_text("import her_module, her_package.inner")
+    __import__("her_trio")
     try:
-        shipped = runtime_env("her_env:DOMAIN")["py_modules"]
+        shipped = runtime_env("her_trio:DOMAIN")["py_modules"]
     finally:
-        for name in ("her_env", "her_module", "her_package", "her_package.inner"):
+        for name in ("her_trio", "her_module", "her_package", "her_package.inner"):
             sys.modules.pop(name)
-    assert shipped == [str(hers / name) for name in ("her_env.py", "her_module.py", "her_package")]
+    assert shipped == [str(hers / name) for name in ("her_trio.py", "her_module.py", "her_package")]
 
 
 def test_a_missing_module_is_named(hers: Path) -> None:
