@@ -23,9 +23,14 @@ class BatchedParallelEnv(ParallelEnv):
     dimensions count is `dimension_mask`, bool `[K]`. Where agents take turns, an action of one that is not in `acting`
     may be left out, and is ignored.
 
+    With `vector_rewards` rewards are MOMAland's (Felten et al. 2024, https://arxiv.org/abs/2407.16312): arrays of the
+    objectives, float32 `[R]`, each agent's own, in `reward_space`. What the env pays otherwise is their sum, weighted
+    by the task, and mixed within the team.
+
     Args:
         env: A batch of one world.
         name: Name of the environment.
+        vector_rewards: Whether rewards are arrays of objectives.
 
     Attributes:
         env: The batch.
@@ -33,11 +38,17 @@ class BatchedParallelEnv(ParallelEnv):
         agents: Names of the agents alive now; more may arrive.
         acting: Names of those of them that are asked for an action now.
         state_space: Space of the global state.
+        reward_spaces: Spaces of rewards by agent, if they are arrays of objectives.
+
+    Raises:
+        ValueError: If rewards are to be arrays of objectives, and the env has none.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"name": "entrepot_v0", "render_modes": []}
 
-    def __init__(self, env: BatchedEnv, name: str | None = None) -> None:
+    def __init__(self, env: BatchedEnv, name: str | None = None, *, vector_rewards: bool = False) -> None:
+        if vector_rewards and not env.objectives:
+            raise ValueError("vector_rewards: got True, allowed is an env with objectives, this one has none")
         self.env = env
         self._world = SingleWorld(env)
         self.metadata = {**type(self).metadata, **({"name": name} if name else {})}  # type: ignore[misc]
@@ -48,6 +59,10 @@ class BatchedParallelEnv(ParallelEnv):
         self.observation_spaces = dict(self._world.observation_spaces)
         self.action_spaces = dict(self._world.action_spaces)
         self.state_space = env.state_space
+        self.reward_spaces: dict[str, Box] = {}
+        if vector_rewards:
+            shape = (len(env.objectives),)
+            self.reward_spaces = {agent: Box(-np.inf, np.inf, shape, np.float32) for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> Box:
         """One agent's observation: float32 `[D]`."""
@@ -56,6 +71,10 @@ class BatchedParallelEnv(ParallelEnv):
     def action_space(self, agent: str) -> Box | MultiDiscrete:
         """One agent's action `[K]`."""
         return self.action_spaces[agent]
+
+    def reward_space(self, agent: str) -> Box:
+        """One agent's reward, float32 `[R]`, if rewards are arrays of objectives."""
+        return self.reward_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -67,15 +86,15 @@ class BatchedParallelEnv(ParallelEnv):
 
     def step(
         self, actions: Mapping[str, Any]
-    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any], dict[str, bool], dict[str, bool], Infos]:
         """Advances the world by one step.
 
         Args:
             actions: By agent, `[K]`, within `action_space`; those of agents no longer alive are ignored.
 
         Returns:
-            Observations, rewards, terminations, truncations and infos of the agents that were alive before the call,
-            and of those that have just arrived.
+            Observations, rewards (numbers, or arrays of objectives), terminations, truncations and infos of the agents
+            that were alive before the call, and of those that have just arrived.
 
         Raises:
             ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
@@ -84,7 +103,11 @@ class BatchedParallelEnv(ParallelEnv):
         step = self._world.step(actions)
         self.agents, self.acting = list(self._world.agents), list(self._world.acting)
         newcomers = [agent for agent in step.observations if agent not in step.rewards]
-        rewards = step.rewards | dict.fromkeys(newcomers, 0.0)
+        rewards: dict[str, Any] = step.rewards | dict.fromkeys(newcomers, 0.0)
+        if self.reward_spaces:
+            nothing = dict.fromkeys(self.env.objectives, 0.0)
+            earned = {agent: step.infos[agent].get("objectives", nothing).values() for agent in rewards}
+            rewards = {agent: np.array(list(values), np.float32) for agent, values in earned.items()}
         terminated, truncated = (by | dict.fromkeys(newcomers, False) for by in (step.terminated, step.truncated))
         return step.observations, rewards, terminated, truncated, self._in_their_form(step.infos)
 

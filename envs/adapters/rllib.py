@@ -64,6 +64,7 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         self.agents = list(env.agent_ids)
         self.observation_spaces = dict(self._world.observation_spaces)
         self.action_spaces: dict[str, Space[Any]] = dict(self._world.action_spaces)
+        self._unheard: dict[str, dict[str, dict[str, float]]] = {}
         self._flat: dict[str, FlatActions] = {}
         if flat_actions:
             self._flat = {agent: FlatActions(space, agent) for agent, space in self.action_spaces.items()}
@@ -93,7 +94,7 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
                 '.multi_agent(policies={"team"}, policy_mapping_fn=lambda *_, **__: "team")'
             )
         observations, infos = self._world.reset(seed)
-        self.agents = list(self._world.agents)
+        self.agents, self._unheard = list(self._world.agents), {}
         asked = {agent: observations[agent] for agent in self._world.acting}
         return asked, self._flattened({agent: infos[agent] for agent in asked})
 
@@ -109,8 +110,8 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         Returns:
             Observations, rewards, terminated (with `__all__`), truncated (`__all__` only) and infos, of the agents that
             were alive before the call or have just arrived. Where agents take turns, only those that act next are
-            observed, as RLlib has it, but at the end all are. An agent that terminated is not heard of again, unless it
-            comes back.
+            observed, as RLlib has it, but at the end all are; `objectives` and `costs` in their infos are of all steps
+            since they were last observed. An agent that terminated is not heard of again, unless it comes back.
 
         Raises:
             ValueError: If an action is missing, of an unknown agent, of a wrong shape, not finite or out of bounds.
@@ -125,7 +126,8 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         observations, infos = step.observations, step.infos
         if self._world.agents:
             heard = [a for a in observations if a in self._world.acting or step.terminated.get(a, False)]
-            observations, infos = {a: observations[a] for a in heard}, {a: infos[a] for a in heard}
+            observations = {a: observations[a] for a in heard}
+        infos = self._added_up(infos, observations)
         return observations, step.rewards, terminated, truncated, self._flattened(infos)
 
     def set_task(self, task: Task | Mapping[str, Any]) -> None:
@@ -140,6 +142,18 @@ class BaseMultiAgentEnvironment(MultiAgentEnv):
         """
         kind = type(self.env.tasks[0])
         self._world.set_task(task if isinstance(task, Task) else kind.model_validate(dict(task)))
+
+    def _added_up(self, infos: Infos, heard: Mapping[str, Any]) -> Infos:
+        """Infos of those that are observed, with what they earned and cost while they were not."""
+        for agent, info in infos.items():
+            earlier = self._unheard.pop(agent, {})
+            for kind in ("objectives", "costs"):
+                if kind in info or kind in earlier:
+                    one, other = info.get(kind, {}), earlier.get(kind, {})
+                    info[kind] = {name: one.get(name, 0.0) + other.get(name, 0.0) for name in one or other}
+            if agent not in heard:
+                self._unheard[agent] = {kind: info[kind] for kind in ("objectives", "costs") if kind in info}
+        return {agent: infos[agent] for agent in heard}
 
     def _branches(self, agent: str, action: Any) -> Any:
         """An action as the world takes it."""

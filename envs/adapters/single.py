@@ -25,8 +25,9 @@ class AgentStep:
         rewards: For the action just taken.
         terminated: The agent's future is over.
         truncated: The agent lives, but time is up.
-        infos: `action_mask` bool `[M]`, where there are masks; when the episode ends also `metrics`, the domain's
-            figures of it, and `return`, the sum of the agent's own rewards.
+        infos: `action_mask` bool `[M]`, where there are masks; `objectives` and `costs` of the action just taken, by
+            name, where the env has any; when the episode ends also `metrics`, the domain's figures of it, and `return`,
+            the sum of the agent's own rewards.
         all_terminated: No agent is alive any more.
         all_truncated: Time is up.
     """
@@ -112,6 +113,12 @@ class SingleWorld:
         there = self._those(seen.alive)
         shown = [*acted, *(agent for agent in there if agent not in acted)]
         infos = self._infos(seen, shown)
+        for kind, names, arrays in (
+            ("objectives", self.env.objectives, step.objectives),
+            ("costs", self.env.costs, step.costs),
+        ):
+            for agent, name, a in places if names else ():
+                infos[agent][kind] = dict(zip(names, arrays[name][0, a].tolist(), strict=True))
         if final is not None:
             metrics = {name: float(figures[0]) for name, figures in final.metrics.items()}
             for agent, name, a in places:

@@ -142,6 +142,58 @@ def test_pettingzoo_sees_agents_come_and_go() -> None:
         env.step({})
 
 
+def test_objectives_and_costs_reach_both_interfaces() -> None:
+    """PettingZoo hears of every step; RLlib, which hears of an agent when it is asked, of all steps since then."""
+    zoo, rllib, ours = BatchedParallelEnv(make(1)), BaseMultiAgentEnvironment(make(1)), make(1)
+    zoo.reset(seed=3)
+    asked, _ = rllib.reset(seed=3)
+    seen, rng = ours.reset(3), np.random.default_rng(0)
+    sums: dict[str, dict[str, float]] = {agent: {} for agent in ours.agent_ids}
+    for _ in range(12):
+        actions = random_actions(ours.groups, seen, rng)
+        by_agent = {
+            agent: actions[group.name][0, place]
+            for group in ours.groups.values()
+            for place, agent in enumerate(group.agent_ids)
+        }
+        step = ours.step(actions)
+        seen = step.observation
+        infos = zoo.step({agent: by_agent[agent] for agent in zoo.acting})[-1]
+        for agent, info in infos.items():
+            if "objectives" not in info:
+                continue  # it has just arrived
+            group, place = next((g, g.agent_ids.index(agent)) for g in ours.groups.values() if agent in g.agent_ids)
+            assert list(info["objectives"].values()) == step.objectives[group.name][0, place].tolist()
+            assert info["costs"] == {"damage": step.costs[group.name][0, place, 0]}
+        asked, _, _, _, heard = rllib.step({agent: by_agent[agent] for agent in asked if agent in rllib.agents})
+        for agent, info in heard.items():
+            for name, value in (info.get("objectives", {}) | info.get("costs", {})).items():
+                sums[agent][name] = sums[agent].get(name, 0.0) + value
+    assert step.final is not None
+    for group in ours.groups.values():
+        for place, agent in enumerate(group.agent_ids):
+            earned = [sums[agent][name] for name in ("speed", "care")]
+            np.testing.assert_allclose(earned, step.final.objectives[group.name][0, place], rtol=1e-6)
+            np.testing.assert_allclose(sums[agent]["damage"], step.final.costs[group.name][0, place, 0])
+
+
+def test_rewards_may_be_vectors() -> None:
+    """As MOMAland has it: each agent's objectives, an array in its reward space, whose weighted sum is paid else."""
+    plain, vector = BatchedParallelEnv(make(1)), BatchedParallelEnv(make(1), vector_rewards=True)
+    plain.reset(seed=0)
+    vector.reset(seed=0)
+    for _ in range(12):
+        actions = {agent: plain.action_space(agent).sample() for agent in plain.acting}
+        paid, found = plain.step(actions)[1], vector.step(actions)[1]
+        assert set(paid) == set(found)
+        for agent, reward in found.items():
+            assert reward.dtype == np.float32
+            assert vector.reward_space(agent).contains(reward)
+            assert reward @ [1, 0.5] == pytest.approx(paid[agent], abs=1e-6)
+    with pytest.raises(ValueError, match=r"^vector_rewards: got True, allowed is an env with objectives"):
+        BatchedParallelEnv(get_domain("cue").env({}, 1), vector_rewards=True)
+
+
 def test_rllib_observes_those_whose_turn_it_is() -> None:
     """RLlib asks whoever is observed: the others are silent until the end, when all are seen."""
     env = BaseMultiAgentEnvironment(make(1))
