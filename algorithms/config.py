@@ -14,6 +14,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from algorithms.collector import Collector
+from algorithms.exploration import Exploration, sampled
 from algorithms.mapping import PolicyMapping, PolicyMode
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.module import ActorCriticModule, module_spec
@@ -167,6 +168,10 @@ class BatchedConfig(AlgorithmConfig):
             trajectory: What the runner writes to.
         """
         raise NotImplementedError(f"collector: {type(self).__name__} has none, allowed is a Collector")
+
+    def exploration(self) -> Exploration:
+        """How what is tried departs from the policy; every collector is given one of its own."""
+        return sampled
 
     def reads_state(self) -> bool:
         """Whether trajectories hold the global state."""

@@ -13,6 +13,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
 from algorithms import gae
+from algorithms.exploration import Exploration, sampled
 from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import ACTION_MASK, STATE
 from algorithms.rollout import Columned
@@ -33,27 +34,36 @@ class ActorCriticCollector:
         trajectory: What the runner writes to.
         gamma: Discount of a step, or of a turn where agents take turns.
         lambda_: Decay of the advantages' estimator.
+        explore: How what is tried departs from the policy.
 
     Attributes:
         values: Of what was seen at each step, and after the last, `[T + 1, B, A]`.
     """
 
-    def __init__(self, module: ActorCriticModule, trajectory: Trajectory, *, gamma: float, lambda_: float) -> None:
-        self.module, self.trajectory = module, trajectory
+    def __init__(
+        self,
+        module: ActorCriticModule,
+        trajectory: Trajectory,
+        *,
+        gamma: float,
+        lambda_: float,
+        explore: Exploration = sampled,
+    ) -> None:
+        self.module, self.trajectory, self.explore = module, trajectory, explore
         self.gamma, self.lambda_ = gamma, lambda_
         steps, worlds, agents = trajectory.shape
         self.values: FloatArray = np.zeros((steps + 1, worlds, agents), np.float32)
         self._value_rows = torch.from_numpy(self.values).flatten(1, 2)
 
     def act(self, step: int, generator: torch.Generator) -> NDArray[Any]:
-        """Samples the actions of a step."""
+        """Chooses the actions of a step."""
         batch = self.trajectory.batch(step)
         if self.module.network.share_trunk:
             dist_inputs, values = self.module.forward_policy_and_value(batch)
             self._foresee(step, values)
         else:
             dist_inputs = self.module.forward_policy(batch)
-        return self.trajectory.act(step, dist_inputs, generator)
+        return self.trajectory.act(step, dist_inputs, generator, self.explore)
 
     def finish(self) -> Columned:
         """Values what has none yet, estimates advantages, and hands over the rows of agents that acted."""

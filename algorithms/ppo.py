@@ -63,7 +63,8 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
     def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> ActorCriticCollector:
         """Rows with generalised advantages."""
         assert isinstance(module, ActorCriticModule)
-        return ActorCriticCollector(module, trajectory, gamma=self.gamma, lambda_=self.lambda_)
+        explore = self.exploration()
+        return ActorCriticCollector(module, trajectory, gamma=self.gamma, lambda_=self.lambda_, explore=explore)
 
     def validate(self) -> None:
         """Checks all settings.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 from torch import Tensor
 
+from algorithms.exploration import Exploration, sampled
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.distributions import distribution_class
 from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
@@ -125,11 +126,13 @@ class Trajectory:
             batch[STATE] = self._state_rows[start:stop].flatten(0, 1).repeat_interleave(each, dim=0)
         return batch
 
-    def act(self, step: int, dist_inputs: Tensor, generator: torch.Generator) -> NDArray[Any]:
-        """Samples the actions of a step and writes them down; returns what the env is to see, `[B, A, K]`."""
+    def act(
+        self, step: int, dist_inputs: Tensor, generator: torch.Generator, explore: Exploration = sampled
+    ) -> NDArray[Any]:
+        """Chooses the actions of a step and writes them down; returns what the env is to see, `[B, A, K]`."""
         dist_inputs = dist_inputs.flatten(0, -2)
         self.dist_rows[step] = dist_inputs
-        self.action_rows[step] = self.distribution(dist_inputs).sample(generator=generator)
+        self.action_rows[step] = explore(self.distribution(dist_inputs), step, generator)
         if self.group.discrete:
             return self.actions[step]
         clipped = np.clip(self.actions[step], -1.0, 1.0)
