@@ -77,13 +77,23 @@ class EvaluationCallback(RLlibCallback):
     # -- what RLlib calls ------------------------------------------------------------------------------------------
 
     def on_algorithm_init(self, *, algorithm: Any, metrics_logger: Any = None, **kwargs: Any) -> None:
-        """Plays the yardsticks and the untrained policy."""
+        """Plays the yardsticks and the untrained policy.
+
+        Raises:
+            ValueError: If there is a task on which the informed policy does not beat the naive one: it has no score.
+        """
         self._env = get_domain(self._suite.domain).env(
             algorithm.config.env_config, min(128, self._suite.validation.episodes)
         )
         sticks = self._yardsticks or yardsticks_of(self._suite.domain)
         self._naive = self._returns(sticks.policies[sticks.naive]())
         self._informed = self._returns(sticks.policies[sticks.informed]()) if sticks.informed else []
+        for task, naive, informed in zip(self._tasks, self._naive, self._informed, strict=bool(self._informed)):
+            if not informed.mean() > naive.mean():
+                raise ValueError(
+                    f"validation: on task {task.name!r} {sticks.informed} earns {informed.mean():.6g} and "
+                    f"{sticks.naive} {naive.mean():.6g}, allowed are tasks on which the informed one beats the other"
+                )
         self.history = [self._evaluate(algorithm, 0, 0, 0.0, 0, self.stages[0].name)]
 
     def on_train_result(

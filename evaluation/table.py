@@ -28,6 +28,8 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
         parts += [scenario_table(comparison, result) for result in comparison.scenarios]
     percent = f"{100 * comparison.confidence:.0f}%"
     measure = f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}" + known(comparison)
+    if any(not scored(result) for result in comparison.scenarios):
+        measure += "; where these two hardly differ there is none, and mean returns are shown, in parentheses"
     if not comparison.informed:
         measure = "There are no scores, as the domain brings no yardsticks: returns are shown as they are"
     parts.append(
@@ -39,6 +41,11 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
         )
     )
     return Group(*parts)
+
+
+def scored(result: ScenarioResult) -> bool:
+    """Whether a scenario has scores: its informed policy beats the naive one beyond chance."""
+    return any(policy.score is not None for policy in result.policies)
 
 
 def known(comparison: Comparison) -> str:
@@ -87,14 +94,14 @@ def scenario_table(comparison: Comparison, result: ScenarioResult) -> Table:
     shown = [column for column in comparison.columns if any(column.metric in p.metrics for p in result.policies)]
     table = Table(title=f"{result.title} ({result.samples} samples)", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("policy")
-    table.add_column("score" if comparison.informed else "mean return", justify="right")
+    table.add_column("score" if scored(result) else "mean return", justify="right")
     for column in shown:
         table.add_column(column.title.lower(), justify="right")
     learner = learner_of(result)
     if learner is not None:
         table.add_column(f"{learner.policy} is", justify="right")
     for policy in result.policies:
-        cells = [policy.policy, show_interval(policy.score if comparison.informed else policy.mean_return)]
+        cells = [policy.policy, show_interval(policy.score if scored(result) else policy.mean_return)]
         for column in shown:
             figure = policy.metrics.get(column.metric)
             cells.append("" if figure is None else column.show(figure.estimate))
@@ -102,7 +109,7 @@ def scenario_table(comparison: Comparison, result: ScenarioResult) -> Table:
             cells.append(verdict(comparison, learner, policy.policy))
         table.add_row(*cells, style="bold" if policy.learned else None)
     if result.bound is not None:
-        shown_bound = result.bound_score if comparison.informed else result.bound
+        shown_bound = result.bound_score if scored(result) else result.bound
         table.add_row("the bound", "" if shown_bound is None else fixed(shown_bound, 2), style="dim")
     return table
 
@@ -135,10 +142,12 @@ def bounded(interval: Interval) -> bool:
 
 
 def show_headline(comparison: Comparison, policy: PolicyResult) -> str:
-    """The headline figure as text, else the score, else the mean return."""
+    """The headline figure as text, else the score, else the mean return, in parentheses among scores."""
     column = next((c for c in comparison.columns if c.metric == comparison.headline), None)
     if column is not None and column.metric in policy.metrics:
         return column.show(policy.metrics[column.metric].estimate)
+    if policy.score is None and comparison.informed:
+        return f"({fixed(policy.mean_return.estimate, 2)})"
     return fixed((policy.score or policy.mean_return).estimate, 2)
 
 

@@ -16,6 +16,7 @@ from evaluation.callback import EvaluationCallback, env_steps_in
 from evaluation.progress import LearningCurve
 from evaluation.suite import Suite
 from policies.base import PolicyState
+from policies.heuristics import Baselines
 from policies.heuristics.cue import RepeatCue
 
 CURRICULUM = parse_typed(
@@ -97,6 +98,16 @@ def test_the_curve_starts_untrained_and_moves_every_few_iterations() -> None:
         (0, 0, 0.0, 0, "easy"),
         (2, 200, 4.0, 1, "hard"),
     ]
+
+
+def test_a_task_without_a_score_is_named() -> None:
+    """Where knowing more earns no more there is nothing to measure learning by."""
+    blind = Baselines("naive", "informed", {"naive": RepeatCue, "informed": lambda: Sign(0.5)})
+    callback = EvaluationCallback(SUITE, CURRICULUM, yardsticks=blind)
+    with pytest.raises(
+        ValueError, match=r"^validation: on task '\w+' informed earns .* and naive 4, allowed are tasks"
+    ):
+        callback.on_algorithm_init(algorithm=Learner())
 
 
 def test_stages_are_taken_down_when_they_begin() -> None:

@@ -148,6 +148,19 @@ def test_scores_are_left_out_where_they_mean_nothing() -> None:
     assert result.of("halfway").differences["random"].better
 
 
+def test_where_there_is_no_score_the_table_shows_the_return() -> None:
+    """In parentheses among scores, and said below; beside it scenarios with scores stay as they are."""
+    both = suite({"name": "scored"}, {"name": "unscored", "exclude": ["repeat"]})
+    found = compare(both, {}, {"halfway": Halfway()})
+    earned = f"{found.scenarios[1].of('halfway').mean_return.estimate:.2f}"
+    text = io.StringIO()
+    Console(file=text, width=200).print(table_of(found, details=True))
+    rows = [line for line in text.getvalue().splitlines() if line.strip().startswith("unscored")]
+    assert f"({earned})" in rows[0]
+    assert "mean return" in text.getvalue()
+    assert "where these two hardly differ there is none, and mean returns are shown, in parentheses" in text.getvalue()
+
+
 def test_the_four_parts_of_a_yardstick_are_told_apart(comparison: Comparison) -> None:
     """Of the cue, who repeats it sees what agents see, and earns the bound: in the result and in the table."""
     assert comparison.attainable == "repeat"

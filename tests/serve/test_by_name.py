@@ -72,7 +72,9 @@ def test_from_its_name_to_a_served_policy(
     for file in (*FOLDER.glob("[!t]*.py"), *FOLDER.glob("*.yaml")):
         (tmp_path / file.name).write_text(file.read_text())
     address, *option = address.split()
-    settings = SETTINGS if option else {**SETTINGS, "ppo.minibatch": 64}
+    settings = {**SETTINGS} if option else {**SETTINGS, "ppo.minibatch": 64}
+    if address.startswith("dock"):  # and so is its task: a distribution of them
+        settings["task.drawn"] = "[{field: care, low: 0.2, high: 0.8}]"
     changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     run = entrepot(tmp_path, "train", address, *option, "--experiment", "run", *changes)
     experiment, deadline = tmp_path / "results" / "run", time.monotonic() + 100

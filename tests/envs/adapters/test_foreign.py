@@ -319,6 +319,13 @@ class _Endless(Warehouse):
         return Box(-np.inf, np.inf, (1,))
 
 
+class _Blind(Warehouse):
+    """Someone sees what is no number, from the first moment on."""
+
+    def _see(self) -> dict[str, Any]:
+        return super()._see() | {"buyer_1": np.full((2, 2), np.nan, np.float32)}
+
+
 class _Crowded(Warehouse):
     """Someone joins in mid-episode."""
 
@@ -334,6 +341,14 @@ def test_actions_that_cannot_be_translated_are_named(kind: type[Warehouse]) -> N
     """Spaces without bounds or numbers are refused, naming the agent and what is allowed."""
     with pytest.raises(ValueError, match=r"^action space of 'buyer_0': got .*, allowed are Discrete, MultiDiscrete"):
         ForeignBatchedEnv(kind, 1)
+
+
+def test_observations_that_are_no_numbers_are_named_before_anything_is_played() -> None:
+    """Making one world is enough to hear of it, which is done before a run begins."""
+    with pytest.raises(
+        ValueError, match=r"^observation of 'buyer_1': got .* with NaN or infinity, allowed are numbers"
+    ):
+        ForeignBatchedEnv(_Blind, 1)
 
 
 def test_newcomers_are_refused() -> None:
