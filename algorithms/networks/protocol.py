@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from gymnasium.spaces import Box, MultiDiscrete
 from torch import Tensor
@@ -35,7 +35,7 @@ class PolicyNetwork(Protocol):
         normaliser: Statistics of what agents see; None if it has none.
     """
 
-    whole_worlds: ClassVar[bool]
+    whole_worlds: bool
     layout: ObservationLayout
     action_space: Box | MultiDiscrete
     normaliser: ObservationNormaliser | None

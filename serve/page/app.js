@@ -242,8 +242,10 @@ function request() {
   }
   const agent = byId("agent").value;
   const named = Object.fromEntries(state.agent.features.map((name, index) => [name, state.observation[index]]));
-  const body = { observations: { [agent]: named } };
-  if (state.mask.includes(false)) body.action_masks = { [agent]: state.mask };
+  const { beside } = state.agent;
+  const body = { observations: { ...beside.observations, [agent]: named } };
+  const masks = { ...beside.masks, [agent]: state.mask };
+  if (Object.values(masks).flat().includes(false)) body.action_masks = masks;
   if (byId("version").value !== "") body.version = byId("version").value;
   if (!byId("deterministic").checked) {
     body.deterministic = false;

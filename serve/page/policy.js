@@ -2,7 +2,8 @@
 
 // For each agent: `key` (equal where the form is the same), `own`, `entities`, `columns`, `more` (names of the features
 // of further tables, asked for beside its own), `features` [D], `kind` and `choices` of the actions, `mask` (names of its
-// [M] places), and `examples` of { label, observation [D], mask [M] }.
+// [M] places), `examples` of { label, observation [D], mask [M] }, and who is asked beside it: where agents need each
+// other `beside` holds the examples of its team.
 export function agentsOf(plain) {
   const agents = new Map();
   for (const [name, group] of Object.entries(plain.groups)) {
@@ -23,11 +24,20 @@ export function agentsOf(plain) {
         choices: group.actions.choices,
         mask: maskNames(group.actions, plain.modules[module].mask_size),
         examples: [],
+        beside: plain.modules[module].whole_worlds ? teamOf(module, plain) : { observations: {}, masks: {} },
       });
     });
   }
   for (const [agent, described] of agents) described.examples = examplesFor(agent, described, agents, plain.example);
   return agents;
+}
+
+// What the agents of a module see in the example, and what they may do.
+function teamOf(module, { groups, example }) {
+  const modules = Object.values(groups).flatMap((group) => group.agents.map((agent, index) => [agent, group.modules[index]]));
+  const team = new Set(modules.filter(([, other]) => other === module).map(([agent]) => agent));
+  const those = (table = {}) => Object.fromEntries(Object.entries(table).filter(([agent]) => team.has(agent)));
+  return { observations: those(example.observations), masks: those(example.action_masks) };
 }
 
 // The agent's own example first, then those of others that play with the same module, and one with nothing in it.

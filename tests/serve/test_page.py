@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
@@ -341,3 +342,19 @@ def test_the_documentation_opens(page: Page, url: str) -> None:
     ready(page, url)
     page.get_by_role("link", name="API").click()
     expect(page.locator(".opblock").first).to_be_visible()
+
+
+def test_agents_that_need_each_other_are_asked_together(
+    page: Page, make_bundle: Any, as_version: Any, sketch: Any, serving: Any, tmp_path: Path
+) -> None:
+    """Beside the agent that is shown goes what its team sees in the example, of those who are there."""
+    sketches = {"traders": sketch(agents=("ann", "bob", "cid"), whole_worlds=True)}
+    version = as_version(make_bundle(tmp_path / "bundle", sketches), "talking")
+    ready(page, str(serving(version).base_url))
+    with answered(page):
+        page.get_by_role("button", name="Act", exact=True).click()
+    golden = version.manifest.golden["shared"]
+    rows, masks = np.array(golden.observations[:3], np.float32), np.array(golden.action_mask[:3])
+    wanted = version.policy.infer("shared", rows, masks, alive=np.array(golden.alive[:3]))
+    shown = dict(zip(("AAPL", "MSFT", "XOM"), map(float, wanted.actions[0]), strict=True))
+    assert actions(page) == pytest.approx(shown, abs=6e-4)
