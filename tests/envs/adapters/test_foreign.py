@@ -345,9 +345,7 @@ def test_actions_that_cannot_be_translated_are_named(kind: type[Warehouse]) -> N
 
 def test_observations_that_are_no_numbers_are_named_before_anything_is_played() -> None:
     """Making one world is enough to hear of it, which is done before a run begins."""
-    with pytest.raises(
-        ValueError, match=r"^observation of .buyer_1.: got .* with NaN or infinity, allowed"
-    ):
+    with pytest.raises(ValueError, match=r"^observation of .buyer_1.: got .* with NaN or infinity, allowed"):
         ForeignBatchedEnv(_Blind, 1)
 
 
