@@ -1,0 +1,1 @@
+"""Supply networks: goods that are ordered, made, moved and sold, node by node."""

@@ -1,0 +1,321 @@
+"""Goods in `B` networks at once: what is ordered is sent as far as there is any, arrives, is sold, and spoils.
+
+One step:
+
+1. *Order*: what is ordered joins what is still open from earlier.
+2. *Send*: of each open order as much as lanes, nodes and stock allow. Capacity is shared in proportion to what is asked
+   for, and so is stock, or by priority: what is made first, then lane by lane. Making takes its components now.
+3. *Arrive*: what was sent `L - 1` steps ago joins the stock, so that with a lead time of 1 it is there in this step.
+4. *Serve*: customers are served from stock; what is short waits, or is lost.
+5. *Spoil*: what has no life left is thrown away.
+
+Every unit is somewhere: what is bought, made and there at the start is what is in stock, on its way, used, sold,
+scrapped or spoilt (`tests/envs/supply_chain/test_flows.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.supply_chain.plan import Bools, Floats, Ints, Plan, Size
+
+
+@dataclass
+class Luck:
+    """What chance decides in a step.
+
+    Attributes:
+        lead: Lead times of what is sent now [steps], `[B, S]`, from 1 to the horizon.
+        good: Share of what is sent now that will be any good, `[B, S]`.
+        shut: Ways on which nothing is sent now, `[B, S]`.
+        strength: Share of its capacity that each node has now, `[B, N]`.
+    """
+
+    lead: Ints
+    good: Floats
+    shut: Bools
+    strength: Floats
+
+
+@dataclass
+class Moved:
+    """What moved in a step [units].
+
+    Attributes:
+        ordered: `[B, S]`, after minima and batches.
+        sent: `[B, S]`; of what is made: begun.
+        scrapped: Of what was sent, what is no good, `[B, S]`.
+        transit: On its way, what was just sent included and before anything arrived, `[B, S]`.
+        arrived: `[B, S]`.
+        used: Components taken, `[B, M]`.
+        left: Stock after sending, before anything arrived, `[B, M]`.
+        served: Sold to customers, `[B, M]`.
+        lost: Demand that was lost, `[B, M]`.
+        spoilt: In stock, `[B, M]`.
+        spoilt_transit: On its way, `[B, S]`.
+    """
+
+    ordered: Floats
+    sent: Floats
+    scrapped: Floats
+    transit: Floats
+    arrived: Floats
+    used: Floats
+    left: Floats
+    served: Floats
+    lost: Floats
+    spoilt: Floats
+    spoilt_transit: Floats
+
+
+class Flows:
+    """The goods of all worlds.
+
+    Args:
+        num_worlds: Worlds `B`.
+        size: How large the networks are at most.
+
+    Attributes:
+        plan: The networks, an axis of worlds before all others.
+        stock: By age, `[B, M, G]`: index `g` keeps for `g + 1` more steps; what keeps for ever is in the last.
+        transit: On its way, by the steps until it arrives, `[B, S, H, G]`; the first arrives next.
+        open: Ordered and not sent yet, `[B, S]`.
+        backlog: What customers wait for, `[B, M]`.
+        latest: Steps until the last that was sent arrives, `[B, S]`.
+    """
+
+    def __init__(self, num_worlds: int, size: Size) -> None:
+        self.size = size
+        worlds, ways, cells, ages = num_worlds, size.ways, size.cells, size.ages
+        self.plan = Plan.empty(size).worlds(worlds)
+        self.stock = np.zeros((worlds, cells, ages))
+        self.transit = np.zeros((worlds, ways, size.horizon, ages))
+        self.open = np.zeros((worlds, ways))
+        self.backlog = np.zeros((worlds, cells))
+        self.latest = np.zeros((worlds, ways), np.int64)
+        self._numbers: dict[str, Ints] = {}
+        self._prepare()
+
+    def begin(self, worlds: Ints, plans: list[Plan]) -> None:
+        """Starts networks anew, with the stock that they start with."""
+        for world, plan in zip(worlds, plans, strict=True):
+            self.plan.put(int(world), plan)
+        stock = np.zeros((len(worlds), self.size.cells, self.size.ages))
+        fresh = self._fresh(self.plan.life[worlds])[..., None]
+        np.put_along_axis(stock, fresh, self.plan.stock[worlds][..., None], axis=2)
+        self.stock[worlds] = stock
+        self.transit[worlds], self.open[worlds], self.backlog[worlds], self.latest[worlds] = 0.0, 0.0, 0.0, 0
+        self._prepare()
+
+    # -- what is where ---------------------------------------------------------------------------------------------
+
+    def on_hand(self) -> Floats:
+        """Stock of all ages, `[B, M]`."""
+        total: Floats = self.stock.sum(axis=2)
+        return total
+
+    def on_order(self) -> Floats:
+        """Ordered by each way and not arrived, `[B, S]`."""
+        total: Floats = self.transit.sum(axis=(2, 3)) + self.open
+        return total
+
+    def pool(self, values: Floats, what: str, size: int) -> Floats:
+        """Sums of the ways that have the same number, `[B, size]`; `what` is one of the plan's arrays of numbers."""
+        numbers = self._numbers[what]
+        shape = (len(values), size + 1)
+        summed: Floats = np.bincount(numbers.ravel(), values.ravel(), shape[0] * shape[1]).astype(
+            np.float64, copy=False
+        )
+        return summed.reshape(shape)[:, :size]
+
+    # -- a step ----------------------------------------------------------------------------------------------------
+
+    def step(self, orders: Floats, demand: Floats, luck: Luck) -> Moved:
+        """Moves everything on by one step.
+
+        Args:
+            orders: What is ordered, `[B, S]`, 0 or more.
+            demand: What customers ask for, `[B, M]`, 0 where nothing is sold.
+            luck: What chance decides.
+        """
+        plan = self.plan
+        ordered = self._rounded(orders)
+        self.open += ordered
+        sent, ages, used = self._send(luck)
+        left = self.on_hand()
+        scrapped = sent * (1 - luck.good)
+        self._dispatch((sent - scrapped)[..., None] * ages, luck.lead)
+        transit = self.transit.sum(axis=(2, 3))
+        arrived = self.transit[:, :, 0].copy()
+        self.transit[:, :, :-1] = self.transit[:, :, 1:]
+        self.transit[:, :, -1] = 0.0
+        np.maximum(self.latest - 1, 0, out=self.latest)
+        for age in range(self.size.ages):
+            self.stock[:, :, age] += self.pool(arrived[:, :, age], "target", self.size.cells)
+        wanted = self.backlog + demand
+        served = np.minimum(wanted, self.on_hand()) * plan.sold
+        self._take(served)
+        missing = (wanted - served) * plan.sold
+        lost = np.where(plan.lost, missing, 0.0)
+        self.backlog = missing - lost
+        spoilt, spoilt_transit = self._spoil()
+        came = arrived.sum(axis=2)
+        return Moved(ordered, sent, scrapped, transit, came, used, left, served, lost, spoilt, spoilt_transit)
+
+    def _rounded(self, orders: Floats) -> Floats:
+        """Orders as lanes take them: whole batches, and no less than the minimum, or none."""
+        plan = self.plan
+        orders = np.where(plan.way, orders, 0.0)
+        batch = np.where(plan.batch > 0, plan.batch, 1.0)
+        whole = np.where(plan.batch > 0, np.rint(orders / batch) * batch, orders)
+        least = np.where(plan.batch > 0, np.ceil(plan.minimum / batch) * batch, plan.minimum)
+        return np.where(orders < plan.minimum / 2, 0.0, np.where(whole > 0, np.maximum(whole, least), 0.0))
+
+    def _send(self, luck: Luck) -> tuple[Floats, Floats, Floats]:
+        """What is sent of the open orders, `[B, S]`; its ages, shares `[B, S, G]`; and components used, `[B, M]`."""
+        plan, size = self.plan, self.size
+        request = np.where(luck.shut, 0.0, self.open)
+        request *= self._share(request, "lane", plan.lane_capacity)
+        strength = np.pad(luck.strength, ((0, 0), (0, 1)), constant_values=1.0)
+        limits = plan.node_capacity * np.where(strength > 0, strength, 1.0)
+        request *= self._share(request, "bound", np.where(strength > 0, limits, 0.0))
+        stock = self.on_hand()
+        begun, used = self._make(request, stock)
+        moved = self._allocate(np.where(plan.made, 0.0, request), np.maximum(stock - used, 0.0))
+        sent = begun + moved
+        ages = self._take(used + self.pool(moved, "source", size.cells))
+        self.open = np.maximum(self.open - sent, 0.0)
+        fresh = np.zeros((*sent.shape, size.ages))
+        np.put_along_axis(fresh, self._fresh(self._of_target(plan.life))[..., None], 1.0, axis=2)
+        if size.ages == 1:
+            return sent, fresh, used
+        inside = (plan.source < size.cells)[..., None]
+        padded = np.pad(ages, ((0, 0), (0, 1), (0, 0)))
+        return sent, np.where(inside, np.take_along_axis(padded, plan.source[..., None], axis=1), fresh), used
+
+    def _share(self, request: Floats, what: str, limits: Floats) -> Floats:
+        """What share of each request is granted so that none of the limits `[B, X + 1]` is exceeded, `[B, S]`."""
+        asked = self.pool(request, what, limits.shape[1] - 1)
+        asked = np.pad(asked, ((0, 0), (0, 1)))
+        granted = np.where(asked > limits, limits / np.where(asked > 0, asked, 1.0), 1.0)
+        granted[:, -1] = 1.0
+        return np.take_along_axis(granted, getattr(self.plan, what), axis=1)
+
+    def _make(self, request: Floats, stock: Floats) -> tuple[Floats, Floats]:
+        """What is begun of what is to be made, `[B, S]`, and the components that it takes, `[B, M]`.
+
+        Of a component that is short everything gets the same share, what is moved too, unless making comes first.
+        """
+        plan, size = self.plan, self.size
+        begun = np.where(plan.made, request, 0.0)
+        if not plan.made.any():
+            return begun, np.zeros_like(stock)
+        asked = self._components(begun)
+        asked += np.where(self._by_priority(), 0.0, self.pool(request - begun, "source", size.cells))
+        share = self._rationed(asked, stock)
+        for index in range(size.components):
+            begun = np.minimum(begun, request * np.take_along_axis(share, plan.parts[:, :, index], axis=1))
+        return begun, np.minimum(self._components(begun), stock)
+
+    def _components(self, begun: Floats) -> Floats:
+        """Components that making takes, `[B, M]`."""
+        used = np.zeros((len(begun), self.size.cells))
+        for index in range(self.size.components):
+            used += self.pool(begun * self.plan.needs[:, :, index], f"parts{index}", self.size.cells)
+        return used
+
+    def _allocate(self, request: Floats, stock: Floats) -> Floats:
+        """What is moved of what lanes ask for, `[B, S]`."""
+        plan = self.plan
+        share = self._rationed(self.pool(request, "source", self.size.cells), stock)
+        moved: Floats = request * np.take_along_axis(share, plan.source, axis=1)
+        if not plan.priority.any():
+            return moved
+        earlier = (plan.source[:, None, :] == plan.source[:, :, None]) & (plan.rank[:, None, :] < plan.rank[:, :, None])
+        before = np.where(earlier, request[:, None, :], 0.0).sum(axis=2)
+        padded = np.pad(stock, ((0, 0), (0, 1)), constant_values=np.inf)
+        first = np.clip(np.take_along_axis(padded, plan.source, axis=1) - before, 0.0, request)
+        ranked = np.take_along_axis(np.pad(self._by_priority(), ((0, 0), (0, 1))), plan.source, axis=1)
+        return np.where(ranked, first, moved)
+
+    @staticmethod
+    def _rationed(asked: Floats, stock: Floats) -> Floats:
+        """What share of what is asked of each cell there is, `[B, M + 1]`; the last, outside, always has enough."""
+        share = np.where(asked > stock, stock / np.where(asked > 0, asked, 1.0), 1.0)
+        return np.pad(share, ((0, 0), (0, 1)), constant_values=1.0)
+
+    def _of_target(self, table: Any) -> Any:
+        """A figure of cells `[B, M]`, of each way's target, `[B, S]`."""
+        return np.take_along_axis(np.pad(table, ((0, 0), (0, 1))), self.plan.target, axis=1)
+
+    def _by_priority(self) -> Bools:
+        """Whether a cell's node allocates by priority, `[B, M]`."""
+        return np.repeat(self.plan.priority, self.size.products, axis=1)
+
+    def _take(self, amounts: Floats) -> Floats:
+        """Takes amounts `[B, M]` out of stock, the oldest first or last; returns each age's share, `[B, M, G]`."""
+        if self.size.ages == 1:
+            self.stock[:, :, 0] = np.maximum(self.stock[:, :, 0] - amounts, 0.0)
+            return np.ones_like(self.stock)
+        lifo = np.repeat(self.plan.lifo, self.size.products, axis=1)[..., None]
+        queue = np.where(lifo, self.stock[:, :, ::-1], self.stock)
+        taken = np.clip(amounts[..., None] - (queue.cumsum(axis=2) - queue), 0.0, queue)
+        taken = np.where(lifo, taken[:, :, ::-1], taken)
+        self.stock -= taken
+        total = taken.sum(axis=2, keepdims=True)
+        return np.where(total > 0, taken / np.where(total > 0, total, 1.0), 0.0)
+
+    def _dispatch(self, goods: Floats, lead: Ints) -> None:
+        """Puts goods by age `[B, S, G]` on their way."""
+        steps = np.where(self.plan.crossing, lead, np.maximum(lead, self.latest))
+        self.latest = np.where(goods.sum(axis=2) > 0, np.maximum(steps, self.latest), self.latest)
+        worlds, ways = np.ogrid[: goods.shape[0], : goods.shape[1]]
+        self.transit[worlds, ways, steps - 1] += goods
+
+    def _spoil(self) -> tuple[Floats, Floats]:
+        """Everything gets older by a step; what has no life left is gone: in stock `[B, M]`, on its way `[B, S]`."""
+        plan = self.plan
+        if self.size.ages == 1 and not (plan.life > 0).any():
+            return np.zeros_like(self.backlog), np.zeros_like(self.open)
+        ageing = (plan.life > 0)[..., None]
+        spoilt = np.where(ageing[..., 0], self.stock[:, :, 0], 0.0)
+        older = np.concatenate([self.stock[:, :, 1:], np.zeros_like(self.stock[:, :, :1])], axis=2)
+        self.stock = np.where(ageing, older, self.stock)
+        moving = ((self._of_target(plan.life) > 0) & ~plan.made)[..., None, None]
+        lost = np.where(moving[..., 0], self.transit[:, :, :, 0], 0.0).sum(axis=2)
+        older = np.concatenate([self.transit[..., 1:], np.zeros_like(self.transit[..., :1])], axis=3)
+        self.transit = np.where(moving, older, self.transit)
+        return spoilt, lost
+
+    def _fresh(self, life: Ints) -> Ints:
+        """The age of what has just come to be."""
+        return np.where(life > 0, life - 1, self.size.ages - 1)
+
+    def _prepare(self) -> None:
+        """Numbers of all worlds' cells, lanes and nodes in one row, for `pool`."""
+        size, plan = self.size, self.plan
+        widths = {"source": size.cells, "target": size.cells, "lane": size.lanes, "bound": size.nodes}
+        tables = {what: getattr(plan, what) for what in widths}
+        for c in range(size.components):
+            tables[f"parts{c}"], widths[f"parts{c}"] = plan.parts[:, :, c], size.cells
+        worlds = np.arange(len(plan.way))[:, None]
+        self._numbers = {what: table + worlds * (widths[what] + 1) for what, table in tables.items()}
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    _STATE = ("stock", "transit", "open", "backlog", "latest")
+
+    def get_state(self) -> dict[str, Any]:
+        """All goods, copied; the plans follow from the tasks."""
+        return {name: getattr(self, name).copy() for name in self._STATE}
+
+    def set_state(self, state: dict[str, Any], plans: list[Plan]) -> None:
+        """Restores what `get_state` returned."""
+        for world, plan in enumerate(plans):
+            self.plan.put(world, plan)
+        for name in self._STATE:
+            setattr(self, name, state[name].copy())
+        self._prepare()

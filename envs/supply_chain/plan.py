@@ -1,0 +1,241 @@
+"""Networks as arrays: which way leads from which cell to which, and every number that belongs to it.
+
+A *cell* is a product at a node, numbered `node * P + product`. Arrays are sized for the largest network of a run, so
+that worlds with different networks are stepped together; what a network lacks does not exist and never moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.supply_chain.network import OUTSIDE, Network, NetworkError, Way, order_of
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large arrays are.
+
+    Attributes:
+        nodes, products, ways, lanes: Most of each.
+        components: Most components of a recipe.
+        horizon: Longest lead time [steps].
+        ages: Longest shelf life [steps]; 1 if everything keeps.
+    """
+
+    nodes: int
+    products: int
+    ways: int
+    lanes: int
+    components: int
+    horizon: int
+    ages: int
+
+    @classmethod
+    def of(cls, networks: Sequence[Network]) -> Self:
+        """What holds each of the networks."""
+
+        def most(count: Any) -> int:
+            return max(1, *(count(network) for network in networks)) if networks else 1
+
+        return cls(
+            nodes=most(lambda n: len(n.nodes)),
+            products=most(lambda n: len(n.products)),
+            ways=most(lambda n: len(list(n.ways()))),
+            lanes=most(lambda n: len(n.lanes)),
+            components=most(lambda n: max(len(p.recipe) for p in n.products.values())),
+            horizon=most(lambda n: max(way.terms.lead_time.most for way in n.ways())),
+            ages=most(lambda n: max(p.shelf_life for p in n.products.values())),
+        )
+
+    @property
+    def cells(self) -> int:
+        """Products at nodes."""
+        return self.nodes * self.products
+
+    def holds(self, other: Size) -> bool:
+        """Whether what fits `other` fits this, too."""
+        return all(getattr(self, field.name) >= getattr(other, field.name) for field in fields(self))
+
+
+@dataclass
+class Plan:
+    """One network, or those of `B` worlds with an axis before all others.
+
+    Attributes:
+        way: Whether a way exists, `[S]`.
+        made: Whether it is made and not moved, `[S]`.
+        source, target: Cells, `[S]`; `source` of what comes from outside or is made is the cell after the last.
+        lane, bound: Lane whose capacity, and node whose capacity it takes, `[S]`; the number after the last if none.
+        parts, needs: Cells and units of the components of what is made, `[S, C]`.
+        rank: Place among the ways of its source, for allocation by priority, `[S]`.
+        shortest, longest: Lead time [steps], `[S]`.
+        crossing: Whether later orders may overtake, `[S]`.
+        price, order, transit, emissions, minimum, batch: As in `Terms`, `[S]`.
+        good, spread: Yield and how far it is from its mean at most, `[S]`.
+        lane_capacity: Units a step, `[E + 1]`.
+        node_capacity: Units a step, `[N + 1]`.
+        cell: Whether a product is ever at a node, `[M]`.
+        hold, stock, sale, shortage, volume: As in `Node`, `Sale` and `Product`, `[M]`.
+        sold, lost: Whether it is sold to customers there, and whether what is short is lost, `[M]`.
+        life: Shelf life [steps], 0 for ever, `[M]`.
+        storage, overflow: As in `Node`, `[N]`.
+        node: Whether a node exists, `[N]`.
+        lifo, priority: How a node issues and allocates, `[N]`.
+    """
+
+    way: Bools
+    made: Bools
+    source: Ints
+    target: Ints
+    lane: Ints
+    bound: Ints
+    parts: Ints
+    needs: Floats
+    rank: Ints
+    shortest: Ints
+    longest: Ints
+    crossing: Bools
+    price: Floats
+    order: Floats
+    transit: Floats
+    emissions: Floats
+    minimum: Floats
+    batch: Floats
+    good: Floats
+    spread: Floats
+    lane_capacity: Floats
+    node_capacity: Floats
+    cell: Bools
+    hold: Floats
+    stock: Floats
+    sale: Floats
+    shortage: Floats
+    volume: Floats
+    sold: Bools
+    lost: Bools
+    life: Ints
+    storage: Floats
+    overflow: Floats
+    node: Bools
+    lifo: Bools
+    priority: Bools
+
+    @classmethod
+    def empty(cls, size: Size) -> Self:
+        """A network without anything."""
+        ways, cells, nodes, lanes = size.ways, size.cells, size.nodes, size.lanes
+        arrays: dict[str, Any] = {
+            "source": np.full(ways, cells),
+            "target": np.full(ways, cells),
+            "lane": np.full(ways, lanes),
+            "bound": np.full(ways, nodes),
+            "parts": np.full((ways, size.components), cells),
+            "needs": np.zeros((ways, size.components)),
+            "rank": np.zeros(ways, np.int64),
+            "shortest": np.ones(ways, np.int64),
+            "longest": np.ones(ways, np.int64),
+            "good": np.ones(ways),
+            "lane_capacity": np.full(lanes + 1, np.inf),
+            "node_capacity": np.full(nodes + 1, np.inf),
+            "life": np.zeros(cells, np.int64),
+            "storage": np.full(nodes, np.inf),
+            "overflow": np.zeros(nodes),
+        }
+        for count, flags, figures in (
+            (
+                ways,
+                ("way", "made", "crossing"),
+                ("price", "order", "transit", "emissions", "minimum", "batch", "spread"),
+            ),
+            (cells, ("cell", "sold", "lost"), ("hold", "stock", "sale", "shortage", "volume")),
+            (nodes, ("node", "lifo", "priority"), ()),
+        ):
+            arrays |= {name: np.zeros(count, np.bool_) for name in flags} | {name: np.zeros(count) for name in figures}
+        return cls(**arrays)
+
+    @classmethod
+    def of(cls, network: Network, size: Size) -> Self:
+        """A network as arrays.
+
+        Raises:
+            NetworkError: If it is larger than `size`.
+        """
+        needed = Size.of([network])
+        if not size.holds(needed):
+            raise NetworkError(f"network {network.name!r}: needs {needed}, allowed is at most {size}")
+        plan = cls.empty(size)
+        nodes = {name: place for place, name in enumerate(order_of(network))}
+        products = {name: place for place, name in enumerate(network.products)}
+        plan.node[: len(nodes)] = True
+
+        def cell(node: str, product: str) -> int:
+            return nodes[node] * size.products + products[product]
+
+        for place, way in enumerate(network.ways()):
+            plan._lay(place, way, network, nodes, cell, size)
+        for place, lane in enumerate(network.lanes):
+            plan.lane_capacity[place] = np.inf if lane.capacity is None else lane.capacity
+        for name, place in nodes.items():
+            node = network.nodes[name]
+            plan.node_capacity[place] = np.inf if node.capacity is None else node.capacity
+            plan.storage[place] = np.inf if node.storage is None else node.storage
+            plan.overflow[place] = node.overflow
+            plan.lifo[place] = node.issuing == "lifo"
+            plan.priority[place] = node.allocation == "priority"
+            for product, thing in network.products.items():
+                at = cell(name, product)
+                plan.volume[at], plan.life[at] = thing.volume, thing.shelf_life
+                plan.hold[at] = node.of("hold", product)
+                if plan.cell[at]:
+                    plan.stock[at] = node.of("stock", product)
+            for product, sale in node.sells.items():
+                at = cell(name, product)
+                plan.sold[at], plan.lost[at] = True, sale.lost
+                plan.sale[at], plan.shortage[at] = sale.price, sale.shortage
+        return plan
+
+    def _lay(self, place: int, way: Way, network: Network, nodes: dict[str, int], cell: Any, size: Size) -> None:
+        """Writes down one way."""
+        terms = way.terms
+        self.way[place], self.made[place] = True, way.lane is None
+        self.target[place] = cell(way.target, way.product)
+        self.cell[self.target[place]] = True
+        if way.lane is None:
+            self.bound[place] = nodes[way.target]
+            for index, (component, units) in enumerate(network.products[way.product].recipe.items()):
+                self.parts[place, index], self.needs[place, index] = cell(way.target, component), units
+        else:
+            self.lane[place] = [lane.name for lane in network.lanes].index(way.lane)
+            self.rank[place] = self.lane[place]
+            if way.source != OUTSIDE:
+                self.source[place] = cell(way.source, way.product)
+                if not network.nodes[way.source].makes:
+                    self.bound[place] = nodes[way.source]
+        if way.lane is None and terms.capacity is not None:  # what is made has a limit of its own, like a lane
+            raise NetworkError(
+                f"node {way.target!r}: makes {way.product!r}: capacity: got {terms.capacity:g}, allowed is none: a "
+                "node's `capacity` bounds what it makes"
+            )
+        self.shortest[place], self.longest[place] = terms.lead_time.least, terms.lead_time.most
+        self.crossing[place] = terms.crossing
+        for name in ("price", "order", "transit", "emissions", "minimum", "batch"):
+            getattr(self, name)[place] = getattr(terms, name)
+        self.good[place], self.spread[place] = terms.yield_, terms.yield_spread
+
+    def worlds(self, count: int) -> Plan:
+        """The plan for `count` worlds alike, arrays with an axis before all others."""
+        return Plan(**{f.name: np.repeat(getattr(self, f.name)[None], count, axis=0) for f in fields(self)})
+
+    def put(self, world: int, plan: Plan) -> None:
+        """Has one world play another network."""
+        for field in fields(self):
+            getattr(self, field.name)[world] = getattr(plan, field.name)
