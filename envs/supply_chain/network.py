@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from envs.synthetic.demand import Demand
+
 OUTSIDE = "outside"
 """Source of what nobody in the network has to make: it always has enough."""
 
@@ -71,6 +73,7 @@ class LeadTime(_Part):
 class Sale(_Part):
     """What a node sells to customers, and what it costs not to have it."""
 
+    demand: Demand = Field(description="What customers ask for.")
     price: Amount = Field(0.0, description="What a customer pays [currency a unit].")
     shortage: Amount = Field(0.0, description="Penalty for unmet demand [currency a unit; of backlog each step].")
     lost: bool = Field(False, description="Whether unmet demand is lost; else it waits.")
@@ -180,8 +183,8 @@ class Network(_Part):
                 raise NetworkError(f"{what}: goes from {lane.source!r} to itself; what is made belongs to `makes`")
             for product in lane.products:
                 _known(what, "products", product, self.products)
-        for name, product in self.products.items():
-            for component in product.recipe:
+        for name, thing in self.products.items():
+            for component in thing.recipe:
                 _known(f"product {name!r}", "recipe", component, self.products)
         for name, node in self.nodes.items():
             for field in ("hold", "stock", "makes", "sells"):
@@ -206,10 +209,10 @@ class Network(_Part):
                 raise NetworkError(f"node {name!r}: is an orphan, nothing comes there")
             if not goes | set(node.sells):
                 raise NetworkError(f"node {name!r}: is an orphan, nothing leaves it")
-        for name, product in self.products.items():
+        for name, thing in self.products.items():
             bought = any(lane.source == OUTSIDE and name in lane.products for lane in self.lanes)
             if not bought and not any(name in node.makes for node in self.nodes.values()):
-                how = "nobody makes it" if product.recipe else "nobody buys it outside, and it has no recipe"
+                how = "nobody makes it" if thing.recipe else "nobody buys it outside, and it has no recipe"
                 raise NetworkError(f"product {name!r}: {how}")
 
     def ways(self) -> Iterator[Way]:

@@ -23,7 +23,7 @@ def single(**lane: Any) -> Network:
     """One shop that buys outside."""
     return network(
         products={"unit": {}},
-        nodes={"shop": {"role": "retailer", "sells": {"unit": {}}}},
+        nodes={"shop": {"role": "retailer", "sells": {"unit": {"demand": {"level": 20}}}}},
         lanes=[{"name": "in", "source": "outside", "target": "shop", "products": ["unit"], "lead_time": 1, **lane}],
     )
 
@@ -31,7 +31,7 @@ def single(**lane: Any) -> Network:
 SERIAL = network(
     products={"unit": {}},
     nodes={
-        "shop": {"role": "retailer", "sells": {"unit": {}}},
+        "shop": {"role": "retailer", "sells": {"unit": {"demand": {"level": 20}}}},
         "store": {"role": "distributor"},
         "plant": {"role": "manufacturer"},
     },
@@ -102,7 +102,7 @@ def networks(draw: Any) -> Network:
                 "issuing": draw(st.sampled_from(["fifo", "lifo"])),
             }
             if tier == len(tiers) - 1:
-                nodes[name]["sells"] = {product: {"lost": draw(st.booleans())} for product in sold}
+                nodes[name]["sells"] = {p: {"demand": {"level": 4}, "lost": draw(st.booleans())} for p in sold}
             if tier == 0:
                 nodes[name]["makes"] = {product: terms() for product in sold if product.startswith("good")}
                 lanes.append({"source": "outside", "target": name, "products": ["raw", "box"], **terms()})

@@ -1,0 +1,129 @@
+"""What customers ask for: level, trend, season, promotions, shocks, chance, and what they have in common.
+
+The mean of a step is `level * (1 + trend * t) * season * promotion * shock`. Around it varies a standard normal `x`
+that goes on from step to step (AR(1)) and has a part that is the same for all who sell (`common`):
+
+- `normal`: `mean * (1 + cv * x)`, cut off at 0;
+- `poisson`: counts whose rate is `mean * exp(s x - s^2 / 2)` with `s^2 = ln(1 + cv^2)`, so that the variance is
+  `mean + cv^2 mean^2`: with `cv` 0 they are Poisson, else more spread, as real demand is;
+- `fixed`: the mean itself.
+
+Intermittent demand comes with probability `chance` only, and is then so much larger that the mean stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Floats = NDArray[np.float64]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Season(_Part):
+    """A wave: the mean is multiplied by `1 + amplitude * sin(2 pi (t + phase) / period)`."""
+
+    amplitude: float = Field(ge=0, le=1, description="How far the mean swings [share].")
+    period: float = Field(gt=1, allow_inf_nan=False, description="Length [steps].")
+    phase: Finite = Field(0.0, description="How far into the wave an episode begins [steps].")
+
+
+class Promotion(_Part):
+    """Times in which more is sold, which begin by chance."""
+
+    chance: float = Field(gt=0, lt=1, description="Probability that one begins in a step without.")
+    length: int = Field(ge=1, description="How long it lasts [steps].")
+    lift: float = Field(gt=0, allow_inf_nan=False, description="What the mean is multiplied by.")
+
+
+class Shock(_Part):
+    """A change of the mean at a known time of the episode."""
+
+    step: int = Field(ge=0, description="When it begins [steps].")
+    factor: float = Field(ge=0, allow_inf_nan=False, description="What the mean is multiplied by.")
+    length: int | None = Field(None, ge=1, description="How long it lasts [steps]; None: to the end.")
+
+
+class Demand(_Part):
+    """Demand for one product at one place."""
+
+    level: float = Field(ge=0, allow_inf_nan=False, description="Mean [units a step].")
+    kind: Literal["poisson", "normal", "fixed"] = Field("poisson", description="How it varies.")
+    cv: float = Field(0.0, ge=0, le=5, description="Coefficient of variation, of counts beside that of chance itself.")
+    trend: Finite = Field(0.0, description="Growth of the mean [share of the level a step].")
+    rho: float = Field(0.0, ge=0, lt=1, description="Correlation of one step's deviation with the next one's.")
+    common: float = Field(0.0, ge=0, le=1, description="Correlation of deviations of all who say so.")
+    chance: float = Field(1.0, gt=0, le=1, description="Probability that anything is asked for in a step.")
+    season: Season | None = None
+    promotion: Promotion | None = None
+    shocks: tuple[Shock, ...] = ()
+
+
+def mean_demand(demands: Sequence[Demand], steps: int) -> Floats:
+    """What is expected before anything is drawn, promotions left out, `[T, K]`."""
+    clock = np.arange(steps)[:, None]
+    means = np.array([each.level for each in demands]) * np.maximum(
+        1 + clock * np.array([each.trend for each in demands]), 0.0
+    )
+    for column, each in enumerate(demands):
+        if each.season is not None:
+            wave = np.sin(2 * np.pi * (clock[:, 0] + each.season.phase) / each.season.period)
+            means[:, column] *= 1 + each.season.amplitude * wave
+        for shock in each.shocks:
+            end = steps if shock.length is None else shock.step + shock.length
+            means[shock.step : end, column] *= shock.factor
+    return means
+
+
+def draw_demand(demands: Sequence[Demand], steps: int, rng: np.random.Generator, *, spread: float = 1.0) -> Floats:
+    """Draws an episode's demand.
+
+    Args:
+        demands: One for each of `K` products at places.
+        steps: Steps `T`.
+        rng: Where from.
+        spread: What all coefficients of variation are multiplied by.
+
+    Returns:
+        Units, `[T, K]`.
+    """
+    means = mean_demand(demands, steps)
+    for column, each in enumerate(demands):
+        if each.promotion is not None:
+            means[:, column] *= _lift(each.promotion, steps, rng)
+    shape = means.shape
+    common = np.sqrt(np.array([each.common for each in demands]))
+    deviation = np.sqrt(1 - common**2) * rng.standard_normal(shape) + common * rng.standard_normal((steps, 1))
+    rho = np.array([each.rho for each in demands])
+    if rho.any():
+        fresh = np.sqrt(1 - rho**2)
+        for step in range(1, steps):
+            deviation[step] = rho * deviation[step - 1] + fresh * deviation[step]
+    chance = np.array([each.chance for each in demands])
+    there = rng.random(shape) < chance
+    means = np.where(there, means / chance, 0.0)
+    cv = spread * np.array([each.cv for each in demands])
+    log_variance = np.log1p(cv**2)
+    counts = rng.poisson(means * np.exp(np.sqrt(log_variance) * deviation - log_variance / 2))
+    kinds = np.array([each.kind for each in demands])
+    smooth = np.where(kinds == "normal", np.maximum(means * (1 + cv * deviation), 0.0), means)
+    return np.where(kinds == "poisson", counts, smooth)
+
+
+def _lift(promotion: Promotion, steps: int, rng: np.random.Generator) -> Floats:
+    """What the mean is multiplied by in each step, `[T]`."""
+    lift, left = np.ones(steps), 0
+    begins = rng.random(steps) < promotion.chance
+    for step in range(steps):
+        left = promotion.length if left == 0 and begins[step] else max(left - 1, 0)
+        if left:
+            lift[step] = promotion.lift
+    return lift
