@@ -39,6 +39,11 @@ class WorldStreams:
             key = np.random.SeedSequence(level[0], spawn_key=level[1:])
             self.generators[world] = np.random.Generator(np.random.SFC64(key))
 
+    def again(self, world: int) -> np.random.Generator:
+        """The stream of a world's episode from its beginning, for what is drawn once an episode and not saved."""
+        seed, number, episode = (int(part) for part in self.levels[world])
+        return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(number, episode))))
+
     def of_task(self, world: int) -> np.random.Generator:
         """A stream of its own for drawing the task of a world's level, so that a domain's draws stay what they are."""
         seed, number, episode = (int(part) for part in self.levels[world])

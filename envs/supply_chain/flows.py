@@ -297,7 +297,8 @@ class Flows:
     def _prepare(self) -> None:
         """Numbers of all worlds' cells, lanes and nodes in one row, for `pool`."""
         size, plan = self.size, self.plan
-        widths = {"source": size.cells, "target": size.cells, "lane": size.lanes, "bound": size.nodes}
+        widths = {"source": size.cells, "target": size.cells, "lane": size.lanes}
+        widths |= {"bound": size.nodes, "owner": size.nodes, "seller": size.nodes}
         tables = {what: getattr(plan, what) for what in widths}
         for c in range(size.components):
             tables[f"parts{c}"], widths[f"parts{c}"] = plan.parts[:, :, c], size.cells

@@ -88,6 +88,11 @@ class Plan:
         sold, lost: Whether it is sold to customers there, and whether what is short is lost, `[M]`.
         life: Shelf life [steps], 0 for ever, `[M]`.
         storage, overflow: As in `Node`, `[N]`.
+        owner, seller: Node that orders, and that sends, `[S]`; the number after the last if it comes from outside or is
+            made.
+        level: What customers ask for on average [units a step], `[M]`.
+        rate: What passes through on average [units a step], `[M]`; on each way, `[S]` (`way_rate`), if what can come by
+            several ways comes evenly by all.
         node: Whether a node exists, `[N]`.
         lifo, priority: How a node issues and allocates, `[N]`.
     """
@@ -98,12 +103,17 @@ class Plan:
     target: Ints
     lane: Ints
     bound: Ints
+    owner: Ints
+    seller: Ints
     parts: Ints
     needs: Floats
     rank: Ints
     shortest: Ints
     longest: Ints
     crossing: Bools
+    level: Floats
+    rate: Floats
+    way_rate: Floats
     price: Floats
     order: Floats
     transit: Floats
@@ -138,6 +148,11 @@ class Plan:
             "target": np.full(ways, cells),
             "lane": np.full(ways, lanes),
             "bound": np.full(ways, nodes),
+            "owner": np.full(ways, nodes),
+            "seller": np.full(ways, nodes),
+            "way_rate": np.zeros(ways),
+            "level": np.zeros(cells),
+            "rate": np.zeros(cells),
             "parts": np.full((ways, size.components), cells),
             "needs": np.zeros((ways, size.components)),
             "rank": np.zeros(ways, np.int64),
@@ -201,13 +216,40 @@ class Plan:
                 at = cell(name, product)
                 plan.sold[at], plan.lost[at] = True, sale.lost
                 plan.sale[at], plan.shortage[at] = sale.price, sale.shortage
+                plan.level[at] = sale.demand.level
+        plan._pass_on()
         return plan
+
+    def _pass_on(self) -> None:
+        """Passes what is sold upstream, so that each cell and way knows what it moves on average."""
+        found: dict[int, float] = {}
+        ways = [int(way) for way in np.flatnonzero(self.way)]
+        count = np.bincount(self.target[ways], minlength=len(self.rate) + 1)
+
+        def through(cell: int) -> float:
+            if cell not in found:
+                total = float(self.level[cell])
+                for way in ways:
+                    needs = self.needs[way][self.parts[way] == cell].sum()
+                    if self.source[way] == cell or needs:
+                        target = int(self.target[way])
+                        total += through(target) / count[target] * (1.0 if self.source[way] == cell else needs)
+                found[cell] = total
+            return found[cell]
+
+        for start in np.flatnonzero(self.cell):
+            through(int(start))
+        for at, rate in found.items():
+            self.rate[at] = rate
+        for number in ways:
+            at = int(self.target[number])
+            self.way_rate[number] = self.rate[at] / count[at] / self.good[number]
 
     def _lay(self, place: int, way: Way, network: Network, nodes: dict[str, int], cell: Any, size: Size) -> None:
         """Writes down one way."""
         terms = way.terms
         self.way[place], self.made[place] = True, way.lane is None
-        self.target[place] = cell(way.target, way.product)
+        self.target[place], self.owner[place] = cell(way.target, way.product), nodes[way.target]
         self.cell[self.target[place]] = True
         if way.lane is None:
             self.bound[place] = nodes[way.target]
@@ -217,7 +259,7 @@ class Plan:
             self.lane[place] = [lane.name for lane in network.lanes].index(way.lane)
             self.rank[place] = self.lane[place]
             if way.source != OUTSIDE:
-                self.source[place] = cell(way.source, way.product)
+                self.source[place], self.seller[place] = cell(way.source, way.product), nodes[way.source]
                 if not network.nodes[way.source].makes:
                     self.bound[place] = nodes[way.source]
         if way.lane is None and terms.capacity is not None:  # what is made has a limit of its own, like a lane

@@ -1,0 +1,88 @@
+"""What a supply-chain run fixes (which networks there may be) and what a task varies (which it is, what goes wrong)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from envs.base import EnvConfig, Task
+from envs.supply_chain.disruptions import Disruptions
+from envs.supply_chain.files import load_network
+from envs.supply_chain.network import Network, NetworkError
+
+OBJECTIVES = ("sales", "purchase", "hold", "backlog", "order", "emissions", "swings")
+"""What the reward is the weighted sum of."""
+COSTS = ("unmet",)
+"""What is counted beside it: demand that was not met at once [share of mean demand]."""
+
+
+class SupplyConfig(EnvConfig):
+    """Which networks are played, and how orders are written."""
+
+    team_weight: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the team's mean reward in each agent's reward: a shop alone pays for what plants lack.",
+    )
+    networks: tuple[str, ...] = Field(
+        ("serial",), min_length=1, description="Names of networks, or paths of YAML files; arrays fit the largest."
+    )
+    reach: float = Field(
+        4.0, gt=0, le=20, description="Largest safety stock, up or down [standard deviations of lead-time demand]."
+    )
+    levels: int = Field(
+        9, ge=3, description="Discrete mode: safety stocks to choose from, evenly from -reach to reach."
+    )
+    longest_delay: int = Field(
+        0, ge=0, le=20, description="Longest delay of any task, for which arrays have room [steps]."
+    )
+    smoothing: float = Field(
+        0.1, gt=0, le=1, description="Weight of the newest demand in the forecast (exponential smoothing)."
+    )
+    collaboration: bool = Field(
+        False, description="Whether nodes pass their customers' forecasts upstream; else all see their own orders only."
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> SupplyConfig:
+        try:
+            names = [network.name for network in self.loaded.values()]
+        except NetworkError as error:
+            raise ValueError(str(error)) from None
+        if len(set(names)) != len(names):
+            raise ValueError(f"networks: got {names}, allowed are different names")
+        return self
+
+    @cached_property
+    def loaded(self) -> dict[str, Network]:
+        """The networks by name."""
+        found = [load_network(given) for given in self.networks]
+        return {network.name: network for network in found}
+
+    def located(self) -> dict[str, Any]:
+        """The networks that are files, absolute."""
+        paths = [str(Path(given).absolute()) if Path(given).suffix else given for given in self.networks]
+        return {"networks": tuple(paths)} if paths != list(self.networks) else {}
+
+
+class SupplyTask(Task):
+    """One network, how uncertain it is, what goes wrong, and what counts."""
+
+    max_steps: int = Field(100, ge=1, description="Steps after which an episode is truncated.")
+    network: str = Field("", description="Name of one of the run's networks; empty: the first.")
+    demand: float = Field(1.0, gt=0, le=10, allow_inf_nan=False, description="What all demand is multiplied by.")
+    spread: float = Field(1.0, ge=0, le=10, description="What all coefficients of variation are multiplied by.")
+    disruptions: Disruptions = Field(default_factory=Disruptions, description="What goes wrong.")
+    service: float = Field(1.0, ge=0, description="Weight of backlog and lost sales beside money.")
+    carbon: float = Field(0.0, ge=0, description="Price of emissions [currency a kg CO2e].")
+    smooth: float = Field(0.0, ge=0, description="Price of orders that change from step to step [currency a unit].")
+
+    @property
+    def objective_weights(self) -> Mapping[str, float]:
+        """Money weighs 1."""
+        return {"backlog": self.service, "emissions": self.carbon, "swings": self.smooth}

@@ -1,0 +1,390 @@
+"""The supply-chain env: every node of a network orders what it needs, many networks at once."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from gymnasium.spaces import Box, MultiDiscrete
+
+from envs.base import Actions, AgentGroup, BatchedEnv, IntArray, Observation, Outcome, Task
+from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
+from envs.supply_chain.flows import Flows, Moved
+from envs.supply_chain.forecasts import Forecasts
+from envs.supply_chain.future import Future
+from envs.supply_chain.kpis import Kpis
+from envs.supply_chain.network import ROLES, Network
+from envs.supply_chain.observations import Observer, Seen, waited_for
+from envs.supply_chain.plan import Floats, Plan, Size
+from envs.supply_chain.seats import Hall, Seats, taken
+
+RECENT = 0.1
+"""Weight of the newest step in what was unmet of late."""
+
+
+class SupplyChainEnv(BatchedEnv):
+    """Nodes that order.
+
+    One step: every node orders by each of its ways (a product on a lane, or one that it makes), goods move as
+    `envs.supply_chain.flows` says, and costs are counted. An action is a safety stock `z = reach * a`: ordered is what
+    is missing to
+
+        forecast * L + z * deviation * sqrt(L)
+
+    where `L` is the way's mean lead time, and what counts as there is the stock, less all that is waited for, and what
+    arrives within `L`; ways to the same product order one after the other, the fastest first, and count what was just
+    ordered: two lanes are a dual-index policy (Veeraraghavan and Scheller-Wolf 2008). Discrete branches are evenly
+    spaced values of `a`.
+
+    The reward is made of sales, purchases, holding, backlog, order fees, emissions and swings, in units of the
+    network's `money`: what all nodes sell in a step, price and penalty together, shared among them. Goods that lie at a
+    node all step are paid for: after sending, and where customers are served, after these. So a serial system costs
+    what Clark and Scarf's does.
+
+    Args:
+        config: What is fixed for the run.
+        num_worlds: Number of worlds `B`.
+        task: The task all worlds begin with.
+        first_world: Number of the first world.
+
+    Attributes:
+        config: As given.
+        flows: The goods.
+        future: What chance has in store; for those who must know all.
+        forecasts: What nodes expect.
+        seats: Who orders by which ways.
+        money: What rewards are in units of [currency], `[B]`.
+    """
+
+    def __init__(
+        self, config: SupplyConfig, num_worlds: int, *, task: SupplyTask | None = None, first_world: int = 0
+    ) -> None:
+        self.config = config
+        networks = list(config.loaded.values())
+        size = Size.of(networks)
+        self.size = Size(**{**vars(size), "horizon": size.horizon + config.longest_delay})
+        self.hall = Hall.of(networks)
+        self._plans = {name: Plan.of(network, self.size) for name, network in config.loaded.items()}
+        self._seatings = {
+            name: Seats.of(network, self._plans[name], self.hall, self.size) for name, network in config.loaded.items()
+        }
+        supplies = {name: self._supplied(name) for name in config.loaded}
+        width = max(max(len(own) for own in each) for each in supplies.values())
+        self._supplies = {
+            name: _table(each, width, self.size.ways + self.size.cells) for name, each in supplies.items()
+        }
+        self._observer = Observer(num_worlds, self.hall, width)
+        space: Box | MultiDiscrete = (
+            Box(-1, 1, (self.hall.ways,), np.float32)
+            if config.action_mode == "continuous"
+            else MultiDiscrete([config.levels] * self.hall.ways)
+        )
+        ends = np.cumsum([0, *self.hall.agents.values()])
+        self._slices = {
+            role: slice(int(first), int(last))
+            for role, first, last in zip(self.hall.agents, ends[:-1], ends[1:], strict=True)
+        }
+        groups = [
+            AgentGroup(role, tuple(f"{role}_{index}" for index in range(count)), space, self._observer.layout)
+            for role, count in self.hall.agents.items()
+        ]
+        super().__init__(
+            num_worlds,
+            groups,
+            state_size=4 * self.size.cells,
+            task=task or SupplyTask(),
+            team_weight=config.team_weight,
+            first_world=first_world,
+            objectives=OBJECTIVES,
+            costs=COSTS,
+        )
+        self.flows = Flows(num_worlds, self.size)
+        self.future = Future.empty(num_worlds, 1, self.size)
+        self.forecasts = Forecasts(num_worlds, self.size.cells, config.smoothing)
+        self.seats = Seats.empty(self.hall, self.size).worlds(num_worlds)
+        self.money = np.ones(num_worlds)
+        self.kpis = Kpis.zero(num_worlds)
+        self._supply = np.zeros((num_worlds, *next(iter(self._supplies.values())).shape), np.int64)
+        self._roles = np.zeros((num_worlds, self.size.nodes + 1, len(ROLES)))
+        self._ordered = np.zeros((num_worlds, self.size.ways))
+        self._asked = np.zeros((num_worlds, self.size.cells))
+        self._unmet = np.zeros((num_worlds, self.size.nodes))
+        self._mean = np.ones((num_worlds, self.size.cells))
+        self._alarm = np.ones(num_worlds, np.bool_)
+        self.admit(self._next_tasks[0])
+
+    def network_of(self, task: Task) -> Network:
+        """The network that a task plays."""
+        assert isinstance(task, SupplyTask)
+        return self.config.loaded[task.network or next(iter(self.config.loaded))]
+
+    def _supplied(self, name: str) -> list[list[int]]:
+        """What each seat supplies in a network: ways, and cells from `S` on."""
+        plan, seats = self._plans[name], self._seatings[name]
+        found: list[list[int]] = []
+        for node in seats.node:
+            out = plan.way & ((plan.seller == node) | (plan.made & (plan.owner == node)))
+            sold = plan.sold & (np.arange(self.size.cells) // self.size.products == node)
+            own = [*np.flatnonzero(out), *(self.size.ways + np.flatnonzero(sold))] if node < self.size.nodes else []
+            found.append([int(each) for each in own])
+        return found
+
+    # -- the contract ----------------------------------------------------------------------------------------------
+
+    def check_task(self, task: Task) -> None:
+        """Raises ValueError if there is no such network, place of a disruption, or room for its delays."""
+        assert isinstance(task, SupplyTask)
+        if task.network and task.network not in self.config.loaded:
+            raise ValueError(f"network: got {task.network!r}, allowed are {', '.join(self.config.loaded)}")
+        network, wrong = self.network_of(task), task.disruptions
+        lanes = tuple(lane.name for lane in network.lanes)
+        for kind, disruption, allowed in (
+            ("nodes", wrong.nodes, tuple(network.nodes)),
+            ("lanes", wrong.lanes, lanes),
+            ("delays", wrong.delays, lanes),
+            ("surges", wrong.surges, tuple(network.nodes)),
+        ):
+            for place in () if disruption is None else disruption.places:
+                if place not in allowed:
+                    raise ValueError(f"disruptions.{kind}: got {place!r}, allowed are {', '.join(allowed)}")
+        if wrong.delays is not None and wrong.delays.steps > self.config.longest_delay:
+            raise ValueError(
+                f"disruptions.delays.steps: got {wrong.delays.steps}, allowed is at most the run's longest_delay, "
+                f"{self.config.longest_delay}"
+            )
+
+    def _begin(self, worlds: IntArray) -> None:
+        plans = [self._install(int(world)) for world in worlds]
+        self.flows.begin(worlds, plans)
+        self.forecasts.begin(worlds, self.flows.plan.rate[worlds])
+        self.kpis.begin(worlds)
+        self._ordered[worlds] = self.flows.plan.way_rate[worlds]
+        self._asked[worlds] = self.flows.plan.rate[worlds]
+        self._unmet[worlds] = 0.0
+        for world in worlds:
+            self._foresee(int(world))
+
+    def _install(self, world: int) -> Plan:
+        """Puts a world's network in place; returns its plan."""
+        task = cast(SupplyTask, self.tasks[world])
+        network = self.network_of(task)
+        plan, seats = self._plans[network.name], self._seatings[network.name]
+        self.seats.put(world, seats)
+        self._supply[world] = self._supplies[network.name]
+        for role, part in self._slices.items():
+            self.alive[role][world] = seats.node[part] < self.size.nodes
+            self._roles[world, :, ROLES.index(role)] = 0.0
+            self._roles[world, seats.node[part], ROLES.index(role)] = 1.0
+        self._roles[world, -1] = 0.0
+        self._mean[world] = plan.level * task.demand
+        worth = (self._mean[world] * (plan.sale + plan.shortage)).sum() / len(network.nodes)
+        self.money[world] = worth if worth > 0 else 1.0
+        self._alarm[world] = task.disruptions.alarm
+        return plan
+
+    def _foresee(self, world: int) -> None:
+        """Draws a world's episode anew from the beginning of its stream."""
+        task = cast(SupplyTask, self.tasks[world])
+        self.future.longer(task.max_steps)
+        network = self.network_of(task)
+        plan, rng = self._plans[network.name], self.streams.again(world)
+        self.future.draw(world, network, plan, task, self.size, rng)
+
+    def orders(self, actions: Floats) -> Floats:
+        """What is ordered by each way, `[B, S]`, for safety stocks of all seats, `[B, A, K]` in [-1, 1]."""
+        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
+        flat = actions.reshape(self.num_worlds, -1)
+        safety = self.config.reach * np.take_along_axis(np.pad(flat, ((0, 0), (0, 1))), self.seats.place, axis=1)
+        lead = (plan.shortest + plan.longest) / 2
+        mean, deviation = self.forecasts.mean, np.sqrt(self.forecasts.variance)
+        level = self._at_target(mean) * lead + safety * self._at_target(deviation) * np.sqrt(lead)
+        soon = np.zeros((self.num_worlds, cells, self.size.horizon))
+        on_way = flows.transit.sum(axis=3)
+        for step in range(self.size.horizon):
+            soon[:, :, step] = flows.pool(on_way[:, :, step], "target", cells)
+        soon = soon.cumsum(axis=2)
+        net = flows.on_hand() + flows.pool(flows.open, "target", cells) - waited_for(self.flows)
+        worlds = np.arange(self.num_worlds)[:, None]
+        padded = np.concatenate([soon, np.zeros((self.num_worlds, 1, self.size.horizon))], axis=1)
+        there = self._at_target(net) + padded[worlds, plan.target, plan.longest - 1]
+        found = np.zeros_like(level)
+        for turn in range(int(self.seats.turn.max()) + 1):
+            sooner = self._at_target(flows.pool(found, "target", cells))
+            mine = (self.seats.turn == turn) & plan.way
+            found = np.where(mine, np.maximum(level - there - sooner, 0.0) / plan.good, found)
+        return found
+
+    def _at_target(self, table: Floats) -> Floats:
+        """A figure of cells, of each way's target, `[B, S]`."""
+        return np.take_along_axis(np.pad(table, ((0, 0), (0, 1))), self.flows.plan.target, axis=1)
+
+    def _advance(self, actions: Actions) -> Outcome:
+        taken_actions = np.concatenate([actions[role] for role in self._slices], axis=1)
+        if self.config.action_mode == "discrete":
+            taken_actions = 2.0 * taken_actions / (self.config.levels - 1) - 1.0
+        orders = self.orders(taken_actions)
+        clock = self.clock
+        demand = self.future.demand[np.arange(self.num_worlds), clock]
+        before = self.flows.backlog.copy()
+        moved = self.flows.step(orders, demand, self.future.luck(clock))
+        at_once = np.maximum(moved.served - before, 0.0)
+        objectives = self._earned(moved)
+        self._learn(moved, demand)
+        missed = (demand - at_once).reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
+        usual = self._mean.reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
+        unmet = np.where(usual > 0, missed / np.where(usual > 0, usual, 1.0), 0.0)
+        self._unmet += RECENT * (unmet - self._unmet)
+        self._count(moved, demand, at_once)
+        earned = taken(objectives, self.seats.node)
+        costs = taken(unmet[..., None], self.seats.node)
+        return Outcome(
+            {},
+            {role: np.zeros_like(self.alive[role]) for role in self._slices},
+            objectives={role: earned[:, part] for role, part in self._slices.items()},
+            costs={role: costs[:, part].astype(np.float32) for role, part in self._slices.items()},
+        )
+
+    def _earned(self, moved: Moved) -> Floats:
+        """Objectives of every node, `[B, N, R]`, in units of `money`."""
+        flows, plan, size = self.flows, self.flows.plan, self.size
+
+        def of_ways(amount: Floats, who: str = "owner") -> Floats:
+            return flows.pool(amount, who, size.nodes)
+
+        def of_cells(amount: Floats) -> Floats:
+            total: Floats = amount.reshape(self.num_worlds, size.nodes, size.products).sum(axis=2)
+            return total
+
+        stock = flows.on_hand()
+        lain = np.where(plan.sold, stock, moved.left)
+        used = of_cells(stock * plan.volume)
+        beyond = np.where(np.isfinite(plan.storage), np.maximum(used - plan.storage, 0.0), 0.0)
+        paid = plan.price * moved.sent
+        short = np.where(plan.lost, moved.lost, flows.backlog)
+        parts = (
+            of_cells(moved.served * plan.sale) + of_ways(paid, "seller"),
+            -of_ways(paid),
+            -(of_cells(lain * plan.hold) + of_ways(moved.transit * plan.transit) + beyond * plan.overflow),
+            -of_cells(short * plan.shortage),
+            -of_ways(plan.order * (moved.ordered > 0)),
+            -of_ways(plan.emissions * moved.sent),
+            -of_ways(np.abs(moved.ordered - self._ordered)),
+        )
+        earned: Floats = np.stack(parts, axis=2) / self.money[:, None, None]
+        return earned
+
+    def _learn(self, moved: Moved, demand: Floats) -> None:
+        """What nodes make of what they were asked for."""
+        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
+        asked = demand + flows.pool(moved.ordered, "source", cells)
+        for index in range(self.size.components):
+            asked += flows.pool(moved.ordered * plan.needs[:, :, index], f"parts{index}", cells)
+        self._ordered, self._asked = moved.ordered, asked
+        if not self.config.collaboration:
+            self.forecasts.see(asked)
+            return
+        self.forecasts.see(self._sold_on(demand))
+
+    def _sold_on(self, sold: Floats) -> Floats:
+        """What customers' demand means to every cell upstream, `[B, M]`: all plan with what is sold."""
+        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
+        share = np.where(plan.way, plan.way_rate * plan.good / np.maximum(self._at_target(plan.rate), 1e-12), 0.0)
+        passed = sold
+        for _ in range(self.size.nodes * 2):
+            moving = share * self._at_target(passed)
+            further = sold + flows.pool(moving, "source", cells)
+            for index in range(self.size.components):
+                further = further + flows.pool(moving * plan.needs[:, :, index], f"parts{index}", cells)
+            if np.array_equal(further, passed):
+                break
+            passed = further
+        return passed
+
+    def _count(self, moved: Moved, demand: Floats, at_once: Floats) -> None:
+        """Adds a step to the figures."""
+        kpis, flows, plan = self.kpis, self.flows, self.flows.plan
+        rate = np.where(plan.rate > 0, plan.rate, 1.0)
+        kpis.demand += demand.sum(axis=1)
+        kpis.at_once += at_once.sum(axis=1)
+        kpis.chances += (demand > 0).sum(axis=1)
+        kpis.met += ((demand > 0) & (at_once >= demand)).sum(axis=1)
+        kpis.stock += (flows.on_hand() / rate).sum(axis=1)
+        kpis.sold += (moved.served / rate).sum(axis=1)
+        kpis.spoilt += moved.spoilt.sum(axis=1) + moved.spoilt_transit.sum(axis=1)
+        kpis.emissions += (plan.emissions * moved.sent).sum(axis=1)
+        kpis.steps += 1.0
+        usual = np.where(plan.way_rate > 0, plan.way_rate, 1.0)
+        by_node = flows.pool(np.where(plan.way, moved.ordered / usual, 0.0), "owner", self.size.nodes)
+        by_role = np.einsum("bn,bnr->br", by_node, self._roles[:, :-1])
+        count = np.einsum(
+            "bn,bnr->br", flows.pool(plan.way.astype(np.float64), "owner", self.size.nodes), self._roles[:, :-1]
+        )
+        share = np.where(count > 0, by_role / np.where(count > 0, count, 1.0), 0.0)
+        kpis.first += share
+        kpis.second += share**2
+        asked = demand.sum(axis=1) / np.maximum(self._mean.sum(axis=1), 1e-12)
+        kpis.base += asked
+        kpis.square += asked**2
+
+    def _observe(self) -> Observation:
+        seen = Seen(
+            self.flows,
+            self.forecasts,
+            self.future.luck(np.minimum(self.clock, self.future.demand.shape[1] - 1)),
+            self._ordered,
+            self._asked,
+            self._unmet,
+            self._alarm,
+        )
+        table = self._observer.write(seen, self.seats, self._supply)
+        exists = self.seats.ways < self.size.ways
+        masks = {}
+        for role, part in self._slices.items():
+            allowed = exists[:, part]
+            if self.config.action_mode == "discrete":
+                middle = np.arange(self.config.levels) == self.config.levels // 2
+                allowed = (allowed[..., None] | middle).reshape(*allowed.shape[:2], -1)
+            masks[role] = np.ascontiguousarray(allowed)
+        observations = {role: table[:, part] for role, part in self._slices.items()}
+        return Observation(observations, masks, {}, self._state())
+
+    def _state(self) -> Any:
+        """Of every cell: stock, what is on order, what is waited for, and what is expected, as shares of its rate."""
+        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
+        rate = np.where(plan.rate > 0, plan.rate, 1.0)
+        parts = (
+            flows.on_hand(),
+            flows.pool(flows.on_order(), "target", cells),
+            waited_for(self.flows),
+            self.forecasts.mean,
+        )
+        return np.concatenate([np.clip(part / rate, 0, 30) for part in parts], axis=1).astype(np.float32)
+
+    def _metrics(self, worlds: IntArray) -> dict[str, Any]:
+        return self.kpis.figures(worlds)
+
+    _TABLES = ("_ordered", "_asked", "_unmet")
+
+    def _get_state(self) -> dict[str, Any]:
+        return {
+            "flows": self.flows.get_state(),
+            "forecasts": self.forecasts.get_state(),
+            "kpis": {name: array.copy() for name, array in vars(self.kpis).items()},
+            "tables": {name: getattr(self, name).copy() for name in self._TABLES},
+        }
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        worlds = range(self.num_worlds)
+        self.flows.set_state(state["flows"], [self._install(world) for world in worlds])
+        for world in worlds:
+            self._foresee(world)
+        self.forecasts.set_state(state["forecasts"])
+        for name, array in state["kpis"].items():
+            getattr(self.kpis, name)[...] = array
+        for name, array in state["tables"].items():
+            setattr(self, name, array.copy())
+
+
+def _table(rows: list[list[int]], width: int, nothing: int) -> IntArray:
+    """Lists of different lengths as one array, filled up."""
+    return np.array([[*row, *[nothing] * (width - len(row))] for row in rows], np.int64)

@@ -1,0 +1,79 @@
+"""Figures of an episode that an operations researcher asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from envs.supply_chain.network import ROLES
+from envs.supply_chain.plan import Floats, Ints
+
+
+@dataclass
+class Kpis:
+    """Sums over an episode, of `B` worlds.
+
+    Attributes:
+        demand, at_once: What customers asked for, and got in the same step [units], `[B]`.
+        chances, met: How often some product was asked for somewhere, and all of it was there, `[B]`.
+        stock, sold: Stock at the end of steps, and what was sold, in units of each cell's mean rate, `[B]`.
+        spoilt: What was thrown away [units], `[B]`.
+        emissions: [kg CO2e], `[B]`.
+        steps: Steps, `[B]`.
+        first, second: Sums, and sums of squares, of what each role ordered as a share of its mean rate, `[B, 4]`.
+        base, square: The same of what customers asked for, `[B]`.
+    """
+
+    demand: Floats
+    at_once: Floats
+    chances: Floats
+    met: Floats
+    stock: Floats
+    sold: Floats
+    spoilt: Floats
+    emissions: Floats
+    steps: Floats
+    first: Floats
+    second: Floats
+    base: Floats
+    square: Floats
+
+    @classmethod
+    def zero(cls, worlds: int) -> Kpis:
+        """Nothing yet."""
+        wide = {"first", "second"}
+        return cls(**{f.name: np.zeros((worlds, len(ROLES)) if f.name in wide else worlds) for f in fields(cls)})
+
+    def begin(self, worlds: Ints) -> None:
+        """Forgets."""
+        for field in fields(self):
+            getattr(self, field.name)[worlds] = 0.0
+
+    def figures(self, worlds: Ints) -> dict[str, Floats]:
+        """Figures `[E]`; 0 where one has no meaning.
+
+        Fill rate (beta): demand met at once. Cycle service (alpha): how often all of it was. Turns: how often stock is
+        sold over in a year of 250 steps. Bullwhip: variance of a role's orders over that of customers' demand, each as
+        shares of their mean rates.
+        """
+        of = {field.name: getattr(self, field.name)[worlds] for field in fields(self)}
+
+        def ratio(top: Any, bottom: Any) -> Floats:
+            return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0)
+
+        steps = np.maximum(of["steps"], 1.0)
+        variance = of["square"] / steps - (of["base"] / steps) ** 2
+        found = {
+            "fill_rate": ratio(of["at_once"], of["demand"]),
+            "cycle_service": ratio(of["met"], of["chances"]),
+            "turns": 250 * ratio(of["sold"], of["stock"]),
+            "spoilt": of["spoilt"],
+            "emissions_kg": of["emissions"],
+        }
+        for place, role in enumerate(ROLES):
+            own = of["second"][:, place] / steps - (of["first"][:, place] / steps) ** 2
+            there = of["first"][:, place] > 0
+            found[f"bullwhip_{role}"] = np.where(there & (variance > 1e-12), own / np.maximum(variance, 1e-12), 0.0)
+        return found
