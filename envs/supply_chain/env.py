@@ -197,7 +197,7 @@ class SupplyChainEnv(BatchedEnv):
         safety = self.config.reach * np.take_along_axis(np.pad(flat, ((0, 0), (0, 1))), self.seats.place, axis=1)
         lead = (plan.shortest + plan.longest) / 2
         mean, deviation = self.forecasts.mean, np.sqrt(self.forecasts.variance)
-        level = self._at_target(mean) * lead + safety * self._at_target(deviation) * np.sqrt(lead)
+        level = flows.of(mean, "target") * lead + safety * flows.of(deviation, "target") * np.sqrt(lead)
         soon = np.zeros((self.num_worlds, cells, self.size.horizon))
         on_way = flows.transit.sum(axis=3)
         for step in range(self.size.horizon):
@@ -206,17 +206,13 @@ class SupplyChainEnv(BatchedEnv):
         net = flows.on_hand() + flows.pool(flows.open, "target", cells) - waited_for(self.flows)
         worlds = np.arange(self.num_worlds)[:, None]
         padded = np.concatenate([soon, np.zeros((self.num_worlds, 1, self.size.horizon))], axis=1)
-        there = self._at_target(net) + padded[worlds, plan.target, plan.longest - 1]
+        there = flows.of(net, "target") + padded[worlds, plan.target, plan.longest - 1]
         found = np.zeros_like(level)
         for turn in range(int(self.seats.turn.max()) + 1):
-            sooner = self._at_target(flows.pool(found, "target", cells))
+            sooner = flows.of(flows.pool(found, "target", cells), "target")
             mine = (self.seats.turn == turn) & plan.way
             found = np.where(mine, np.maximum(level - there - sooner, 0.0) / plan.good, found)
         return found
-
-    def _at_target(self, table: Floats) -> Floats:
-        """A figure of cells, of each way's target, `[B, S]`."""
-        return np.take_along_axis(np.pad(table, ((0, 0), (0, 1))), self.flows.plan.target, axis=1)
 
     def _advance(self, actions: Actions) -> Outcome:
         taken_actions = np.concatenate([actions[role] for role in self._slices], axis=1)
@@ -288,10 +284,10 @@ class SupplyChainEnv(BatchedEnv):
     def _sold_on(self, sold: Floats) -> Floats:
         """What customers' demand means to every cell upstream, `[B, M]`: all plan with what is sold."""
         flows, plan, cells = self.flows, self.flows.plan, self.size.cells
-        share = np.where(plan.way, plan.way_rate * plan.good / np.maximum(self._at_target(plan.rate), 1e-12), 0.0)
+        share = np.where(plan.way, plan.way_rate * plan.good / np.maximum(flows.of(plan.rate, "target"), 1e-12), 0.0)
         passed = sold
         for _ in range(self.size.nodes * 2):
-            moving = share * self._at_target(passed)
+            moving = share * flows.of(passed, "target")
             further = sold + flows.pool(moving, "source", cells)
             for index in range(self.size.components):
                 further = further + flows.pool(moving * plan.needs[:, :, index], f"parts{index}", cells)

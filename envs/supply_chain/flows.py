@@ -131,6 +131,18 @@ class Flows:
         )
         return summed.reshape(shape)[:, :size]
 
+    def of(self, table: Any, what: str, outside: float = 0.0) -> Any:
+        """A figure of cells, lanes or nodes `[B, X]`, of each way, `[B, S]`: the other way round than `pool`.
+
+        Args:
+            table: The figure.
+            what: One of the plan's arrays of numbers.
+            outside: The figure of what has the number after the last.
+        """
+        padded = np.empty((len(table), table.shape[1] + 1), table.dtype)
+        padded[:, :-1], padded[:, -1] = table, outside
+        return padded.ravel()[self._numbers[what]]
+
     # -- a step ----------------------------------------------------------------------------------------------------
 
     def step(self, orders: Floats, demand: Floats, luck: Luck) -> Moved:
@@ -179,9 +191,10 @@ class Flows:
         plan, size = self.plan, self.size
         request = np.where(luck.shut, 0.0, self.open)
         request *= self._share(request, "lane", plan.lane_capacity)
-        strength = np.pad(luck.strength, ((0, 0), (0, 1)), constant_values=1.0)
-        limits = plan.node_capacity * np.where(strength > 0, strength, 1.0)
-        request *= self._share(request, "bound", np.where(strength > 0, limits, 0.0))
+        limits = plan.node_capacity.copy()
+        limits[:, :-1] *= np.where(luck.strength > 0, luck.strength, 1.0)
+        limits[:, :-1][luck.strength <= 0] = 0.0
+        request *= self._share(request, "bound", limits)
         stock = self.on_hand()
         begun, used = self._make(request, stock)
         moved = self._allocate(np.where(plan.made, 0.0, request), np.maximum(stock - used, 0.0))
@@ -189,7 +202,7 @@ class Flows:
         ages = self._take(used + self.pool(moved, "source", size.cells))
         self.open = np.maximum(self.open - sent, 0.0)
         fresh = np.zeros((*sent.shape, size.ages))
-        np.put_along_axis(fresh, self._fresh(self._of_target(plan.life))[..., None], 1.0, axis=2)
+        np.put_along_axis(fresh, self._fresh(self.of(plan.life, "target"))[..., None], 1.0, axis=2)
         if size.ages == 1:
             return sent, fresh, used
         inside = (plan.source < size.cells)[..., None]
@@ -198,11 +211,10 @@ class Flows:
 
     def _share(self, request: Floats, what: str, limits: Floats) -> Floats:
         """What share of each request is granted so that none of the limits `[B, X + 1]` is exceeded, `[B, S]`."""
-        asked = self.pool(request, what, limits.shape[1] - 1)
-        asked = np.pad(asked, ((0, 0), (0, 1)))
-        granted = np.where(asked > limits, limits / np.where(asked > 0, asked, 1.0), 1.0)
-        granted[:, -1] = 1.0
-        return np.take_along_axis(granted, getattr(self.plan, what), axis=1)
+        limits = limits[:, :-1]
+        asked = self.pool(request, what, limits.shape[1])
+        share: Floats = self.of(_rationed(asked, limits), what, 1.0)
+        return share
 
     def _make(self, request: Floats, stock: Floats) -> tuple[Floats, Floats]:
         """What is begun of what is to be made, `[B, S]`, and the components that it takes, `[B, M]`.
@@ -215,9 +227,9 @@ class Flows:
             return begun, np.zeros_like(stock)
         asked = self._components(begun)
         asked += np.where(self._by_priority(), 0.0, self.pool(request - begun, "source", size.cells))
-        share = self._rationed(asked, stock)
+        share = _rationed(asked, stock)
         for index in range(size.components):
-            begun = np.minimum(begun, request * np.take_along_axis(share, plan.parts[:, :, index], axis=1))
+            begun = np.minimum(begun, request * self.of(share, f"parts{index}", 1.0))
         return begun, np.minimum(self._components(begun), stock)
 
     def _components(self, begun: Floats) -> Floats:
@@ -230,26 +242,14 @@ class Flows:
     def _allocate(self, request: Floats, stock: Floats) -> Floats:
         """What is moved of what lanes ask for, `[B, S]`."""
         plan = self.plan
-        share = self._rationed(self.pool(request, "source", self.size.cells), stock)
-        moved: Floats = request * np.take_along_axis(share, plan.source, axis=1)
+        share = _rationed(self.pool(request, "source", self.size.cells), stock)
+        moved: Floats = request * self.of(share, "source", 1.0)
         if not plan.priority.any():
             return moved
         earlier = (plan.source[:, None, :] == plan.source[:, :, None]) & (plan.rank[:, None, :] < plan.rank[:, :, None])
         before = np.where(earlier, request[:, None, :], 0.0).sum(axis=2)
-        padded = np.pad(stock, ((0, 0), (0, 1)), constant_values=np.inf)
-        first = np.clip(np.take_along_axis(padded, plan.source, axis=1) - before, 0.0, request)
-        ranked = np.take_along_axis(np.pad(self._by_priority(), ((0, 0), (0, 1))), plan.source, axis=1)
-        return np.where(ranked, first, moved)
-
-    @staticmethod
-    def _rationed(asked: Floats, stock: Floats) -> Floats:
-        """What share of what is asked of each cell there is, `[B, M + 1]`; the last, outside, always has enough."""
-        share = np.where(asked > stock, stock / np.where(asked > 0, asked, 1.0), 1.0)
-        return np.pad(share, ((0, 0), (0, 1)), constant_values=1.0)
-
-    def _of_target(self, table: Any) -> Any:
-        """A figure of cells `[B, M]`, of each way's target, `[B, S]`."""
-        return np.take_along_axis(np.pad(table, ((0, 0), (0, 1))), self.plan.target, axis=1)
+        first = np.clip(self.of(stock, "source", np.inf) - before, 0.0, request)
+        return np.where(self.of(self._by_priority(), "source"), first, moved)
 
     def _by_priority(self) -> Bools:
         """Whether a cell's node allocates by priority, `[B, M]`."""
@@ -284,7 +284,7 @@ class Flows:
         spoilt = np.where(ageing[..., 0], self.stock[:, :, 0], 0.0)
         older = np.concatenate([self.stock[:, :, 1:], np.zeros_like(self.stock[:, :, :1])], axis=2)
         self.stock = np.where(ageing, older, self.stock)
-        moving = ((self._of_target(plan.life) > 0) & ~plan.made)[..., None, None]
+        moving = ((self.of(plan.life, "target") > 0) & ~plan.made)[..., None, None]
         lost = np.where(moving[..., 0], self.transit[:, :, :, 0], 0.0).sum(axis=2)
         older = np.concatenate([self.transit[..., 1:], np.zeros_like(self.transit[..., :1])], axis=3)
         self.transit = np.where(moving, older, self.transit)
@@ -320,3 +320,8 @@ class Flows:
         for name in self._STATE:
             setattr(self, name, state[name].copy())
         self._prepare()
+
+
+def _rationed(asked: Floats, there: Floats) -> Floats:
+    """What share of what is asked for is granted."""
+    return np.where(asked > there, there / np.where(asked > 0, asked, 1.0), 1.0)

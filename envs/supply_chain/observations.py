@@ -42,9 +42,9 @@ WAYS = (
 )
 """Of a product that can be ordered: stock; stock and all on order less all waited for; what arrives next; what is on
 its way, and what is still open, by this way; what was asked for in the last step; forecast and its deviation; mean lead
-time and its range [20 and 10 steps]; price beside the dearest way's; holding cost and penalty as shares of the network's
-largest two; capacity, and smallest order; fee of an order, in steps of holding a mean order; how many steps' worth of
-the scarcest component there is; whether the way is shut; whether it is made here."""
+time and its range [20 and 10 steps]; price beside the dearest way's; holding cost and penalty as shares of the
+network's largest two; capacity, and smallest order; fee of an order, in steps of holding a mean order; how many steps'
+worth of the scarcest component there is; whether the way is shut; whether it is made here."""
 BUYERS = ("waiting", "asked", "share", "sold")
 """Of each who is supplied: what it waits for, what it last asked for, its share of all that leaves; whether it is the
 node's own customers."""
@@ -150,14 +150,13 @@ class Observer:
         dearest = np.zeros((len(rate), cells + 1))
         np.maximum.at(dearest, (np.arange(len(rate))[:, None], target), plan.price)
         highest = np.take_along_axis(dearest, target, axis=1)
-        hold = np.take_along_axis(np.pad(plan.hold, ((0, 0), (0, 1))), target, axis=1)
+        hold = flows.of(plan.hold, "target")
         limit = np.take_along_axis(plan.lane_capacity, plan.lane, axis=1)
         limit = np.minimum(limit, np.take_along_axis(plan.node_capacity, plan.bound, axis=1))
         parts = np.full(way_rate.shape, MOST)
-        padded = np.pad(stock, ((0, 0), (0, 1)))
         for index in range(flows.size.components):
             needs = plan.needs[:, :, index]
-            there = np.take_along_axis(padded, plan.parts[:, :, index], axis=1)
+            there = flows.of(stock, f"parts{index}")
             parts = np.where(needs > 0, np.minimum(parts, there / np.where(needs > 0, needs * way_rate, 1.0)), parts)
         columns = [
             of[:, :, 0],
