@@ -51,11 +51,11 @@ class SupplyConfig(EnvConfig):
     @model_validator(mode="after")
     def _readable(self) -> SupplyConfig:
         try:
-            names = [network.name for network in self.loaded.values()]
+            count = len(self.loaded)
         except NetworkError as error:
             raise ValueError(str(error)) from None
-        if len(set(names)) != len(names):
-            raise ValueError(f"networks: got {names}, allowed are different names")
+        if count < len(self.networks):
+            raise ValueError(f"networks: got {list(self.networks)}, allowed are networks of different names")
         return self
 
     @cached_property

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 
 from envs.base import Actions, AgentGroup, BatchedEnv, IntArray, Observation, Outcome, Task
+from envs.supply_chain.accounts import earned
 from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
 from envs.supply_chain.flows import Flows, Moved
 from envs.supply_chain.forecasts import Forecasts
@@ -53,6 +54,7 @@ class SupplyChainEnv(BatchedEnv):
         future: What chance has in store; for those who must know all.
         forecasts: What nodes expect.
         seats: Who orders by which ways.
+        wanted: What customers asked for in the last step, `[B, M]`.
         money: What rewards are in units of [currency], `[B]`.
     """
 
@@ -108,6 +110,7 @@ class SupplyChainEnv(BatchedEnv):
         self._roles = np.zeros((num_worlds, self.size.nodes + 1, len(ROLES)))
         self._ordered = np.zeros((num_worlds, self.size.ways))
         self._asked = np.zeros((num_worlds, self.size.cells))
+        self.wanted = np.zeros((num_worlds, self.size.cells))
         self._unmet = np.zeros((num_worlds, self.size.nodes))
         self._mean = np.ones((num_worlds, self.size.cells))
         self._alarm = np.ones(num_worlds, np.bool_)
@@ -159,7 +162,7 @@ class SupplyChainEnv(BatchedEnv):
         self.forecasts.begin(worlds, self.flows.plan.rate[worlds])
         self.kpis.begin(worlds)
         self._ordered[worlds] = self.flows.plan.way_rate[worlds]
-        self._asked[worlds] = self.flows.plan.rate[worlds]
+        self._asked[worlds], self.wanted[worlds] = self.flows.plan.rate[worlds], self.flows.plan.level[worlds]
         self._unmet[worlds] = 0.0
         for world in worlds:
             self._foresee(int(world))
@@ -190,92 +193,103 @@ class SupplyChainEnv(BatchedEnv):
         plan, rng = self._plans[network.name], self.streams.again(world)
         self.future.draw(world, network, plan, task, self.size, rng)
 
-    def orders(self, actions: Floats) -> Floats:
-        """What is ordered by each way, `[B, S]`, for safety stocks of all seats, `[B, A, K]` in [-1, 1]."""
-        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
-        flat = actions.reshape(self.num_worlds, -1)
-        safety = self.config.reach * np.take_along_axis(np.pad(flat, ((0, 0), (0, 1))), self.seats.place, axis=1)
-        lead = (plan.shortest + plan.longest) / 2
-        mean, deviation = self.forecasts.mean, np.sqrt(self.forecasts.variance)
-        level = flows.of(mean, "target") * lead + safety * flows.of(deviation, "target") * np.sqrt(lead)
-        soon = np.zeros((self.num_worlds, cells, self.size.horizon))
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    @property
+    def lead(self) -> Floats:
+        """Mean lead time of each way [steps], `[B, S]`."""
+        return (self.flows.plan.shortest + self.flows.plan.longest) / 2
+
+    def expected(self) -> tuple[Floats, Floats]:
+        """Forecast demand over each way's lead time, and its deviation, `[B, S]`."""
+        flows, lead = self.flows, self.lead
+        deviation = flows.of(np.sqrt(self.forecasts.variance), "target")
+        return flows.of(self.forecasts.mean, "target") * lead, deviation * np.sqrt(lead)
+
+    def there(self) -> Floats:
+        """What counts as there for each way, `[B, S]`: stock, less all that is waited for, and what comes in time."""
+        flows, cells = self.flows, self.size.cells
+        soon = np.zeros((self.num_worlds, cells + 1, self.size.horizon))
         on_way = flows.transit.sum(axis=3)
         for step in range(self.size.horizon):
-            soon[:, :, step] = flows.pool(on_way[:, :, step], "target", cells)
+            soon[:, :-1, step] = flows.pool(on_way[:, :, step], "target", cells)
         soon = soon.cumsum(axis=2)
-        net = flows.on_hand() + flows.pool(flows.open, "target", cells) - waited_for(self.flows)
+        net = flows.on_hand() + flows.pool(flows.open, "target", cells) - waited_for(flows)
+        found: Floats = flows.of(net, "target")
         worlds = np.arange(self.num_worlds)[:, None]
-        padded = np.concatenate([soon, np.zeros((self.num_worlds, 1, self.size.horizon))], axis=1)
-        there = flows.of(net, "target") + padded[worlds, plan.target, plan.longest - 1]
-        found = np.zeros_like(level)
+        return found + soon[worlds, flows.plan.target, flows.plan.longest - 1]
+
+    def orders(self, levels: Floats) -> Floats:
+        """What is ordered by each way to have so much there, `[B, S]`.
+
+        Orders are known upstream in the same step; of the ways to one product the fastest is ordered first.
+        """
+        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
+        missing, found = levels - self.there(), np.zeros_like(levels)
         for turn in range(int(self.seats.turn.max()) + 1):
-            sooner = flows.of(flows.pool(found, "target", cells), "target")
+            changed = self._asked_by(found) - flows.pool(found * plan.good, "target", cells)
             mine = (self.seats.turn == turn) & plan.way
-            found = np.where(mine, np.maximum(level - there - sooner, 0.0) / plan.good, found)
+            found = np.where(mine, np.maximum(missing + flows.of(changed, "target"), 0.0) / plan.good, found)
         return found
 
-    def _advance(self, actions: Actions) -> Outcome:
-        taken_actions = np.concatenate([actions[role] for role in self._slices], axis=1)
+    def _asked_by(self, orders: Floats) -> Floats:
+        """What orders `[B, S]` ask of the cells upstream, `[B, M]`."""
+        flows, cells = self.flows, self.size.cells
+        asked = flows.pool(orders, "source", cells)
+        for index in range(self.size.components):
+            asked = asked + flows.pool(orders * flows.plan.needs[:, :, index], f"parts{index}", cells)
+        return asked
+
+    def levels(self, actions: Actions) -> Floats:
+        """The levels that actions ask for, of each way, `[B, S]`."""
+        chosen = np.concatenate([actions[role] for role in self._slices], axis=1).astype(np.float64)
         if self.config.action_mode == "discrete":
-            taken_actions = 2.0 * taken_actions / (self.config.levels - 1) - 1.0
-        orders = self.orders(taken_actions)
+            chosen = 2.0 * chosen / (self.config.levels - 1) - 1.0
+        flat = np.pad(chosen.reshape(self.num_worlds, -1), ((0, 0), (0, 1)))
+        mean, deviation = self.expected()
+        return mean + self.config.reach * np.take_along_axis(flat, self.seats.place, axis=1) * deviation
+
+    def actions_for(self, levels: Floats) -> Actions:
+        """The actions that ask for levels `[B, S]`, or come nearest: what rules and oracles play."""
+        mean, deviation = self.expected()
+        room = self.config.reach * deviation
+        share = np.clip((levels - mean) / np.where(room > 0, room, 1.0), -1.0, 1.0)
+        share = np.where(self.flows.plan.way, share, 0.0)
+        chosen = taken(share, self.seats.ways)
+        if self.config.action_mode == "discrete":
+            whole = np.rint((chosen + 1.0) / 2 * (self.config.levels - 1)).astype(np.int64)
+            return {role: whole[:, part] for role, part in self._slices.items()}
+        return {role: chosen[:, part].astype(np.float32) for role, part in self._slices.items()}
+
+    # -- a step ----------------------------------------------------------------------------------------------------
+
+    def _advance(self, actions: Actions) -> Outcome:
+        orders = self.orders(self.levels(actions))
         clock = self.clock
         demand = self.future.demand[np.arange(self.num_worlds), clock]
         before = self.flows.backlog.copy()
         moved = self.flows.step(orders, demand, self.future.luck(clock))
         at_once = np.maximum(moved.served - before, 0.0)
-        objectives = self._earned(moved)
+        objectives = earned(self.flows, moved, self._ordered) / self.money[:, None, None]
         self._learn(moved, demand)
         missed = (demand - at_once).reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
         usual = self._mean.reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
         unmet = np.where(usual > 0, missed / np.where(usual > 0, usual, 1.0), 0.0)
         self._unmet += RECENT * (unmet - self._unmet)
-        self._count(moved, demand, at_once)
-        earned = taken(objectives, self.seats.node)
+        self.kpis.add(self.flows, moved, demand, at_once, self._mean, self._roles)
+        paid = taken(objectives, self.seats.node)
         costs = taken(unmet[..., None], self.seats.node)
         return Outcome(
             {},
             {role: np.zeros_like(self.alive[role]) for role in self._slices},
-            objectives={role: earned[:, part] for role, part in self._slices.items()},
+            objectives={role: paid[:, part] for role, part in self._slices.items()},
             costs={role: costs[:, part].astype(np.float32) for role, part in self._slices.items()},
         )
 
-    def _earned(self, moved: Moved) -> Floats:
-        """Objectives of every node, `[B, N, R]`, in units of `money`."""
-        flows, plan, size = self.flows, self.flows.plan, self.size
-
-        def of_ways(amount: Floats, who: str = "owner") -> Floats:
-            return flows.pool(amount, who, size.nodes)
-
-        def of_cells(amount: Floats) -> Floats:
-            total: Floats = amount.reshape(self.num_worlds, size.nodes, size.products).sum(axis=2)
-            return total
-
-        stock = flows.on_hand()
-        lain = np.where(plan.sold, stock, moved.left)
-        used = of_cells(stock * plan.volume)
-        beyond = np.where(np.isfinite(plan.storage), np.maximum(used - plan.storage, 0.0), 0.0)
-        paid = plan.price * moved.sent
-        short = np.where(plan.lost, moved.lost, flows.backlog)
-        parts = (
-            of_cells(moved.served * plan.sale) + of_ways(paid, "seller"),
-            -of_ways(paid),
-            -(of_cells(lain * plan.hold) + of_ways(moved.transit * plan.transit) + beyond * plan.overflow),
-            -of_cells(short * plan.shortage),
-            -of_ways(plan.order * (moved.ordered > 0)),
-            -of_ways(plan.emissions * moved.sent),
-            -of_ways(np.abs(moved.ordered - self._ordered)),
-        )
-        earned: Floats = np.stack(parts, axis=2) / self.money[:, None, None]
-        return earned
-
     def _learn(self, moved: Moved, demand: Floats) -> None:
         """What nodes make of what they were asked for."""
-        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
-        asked = demand + flows.pool(moved.ordered, "source", cells)
-        for index in range(self.size.components):
-            asked += flows.pool(moved.ordered * plan.needs[:, :, index], f"parts{index}", cells)
-        self._ordered, self._asked = moved.ordered, asked
+        asked = demand + self._asked_by(moved.ordered)
+        self._ordered, self._asked, self.wanted = moved.ordered, asked, demand
         if not self.config.collaboration:
             self.forecasts.see(asked)
             return
@@ -283,44 +297,15 @@ class SupplyChainEnv(BatchedEnv):
 
     def _sold_on(self, sold: Floats) -> Floats:
         """What customers' demand means to every cell upstream, `[B, M]`: all plan with what is sold."""
-        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
+        flows, plan = self.flows, self.flows.plan
         share = np.where(plan.way, plan.way_rate * plan.good / np.maximum(flows.of(plan.rate, "target"), 1e-12), 0.0)
         passed = sold
         for _ in range(self.size.nodes * 2):
-            moving = share * flows.of(passed, "target")
-            further = sold + flows.pool(moving, "source", cells)
-            for index in range(self.size.components):
-                further = further + flows.pool(moving * plan.needs[:, :, index], f"parts{index}", cells)
+            further = sold + self._asked_by(share * flows.of(passed, "target"))
             if np.array_equal(further, passed):
                 break
             passed = further
         return passed
-
-    def _count(self, moved: Moved, demand: Floats, at_once: Floats) -> None:
-        """Adds a step to the figures."""
-        kpis, flows, plan = self.kpis, self.flows, self.flows.plan
-        rate = np.where(plan.rate > 0, plan.rate, 1.0)
-        kpis.demand += demand.sum(axis=1)
-        kpis.at_once += at_once.sum(axis=1)
-        kpis.chances += (demand > 0).sum(axis=1)
-        kpis.met += ((demand > 0) & (at_once >= demand)).sum(axis=1)
-        kpis.stock += (flows.on_hand() / rate).sum(axis=1)
-        kpis.sold += (moved.served / rate).sum(axis=1)
-        kpis.spoilt += moved.spoilt.sum(axis=1) + moved.spoilt_transit.sum(axis=1)
-        kpis.emissions += (plan.emissions * moved.sent).sum(axis=1)
-        kpis.steps += 1.0
-        usual = np.where(plan.way_rate > 0, plan.way_rate, 1.0)
-        by_node = flows.pool(np.where(plan.way, moved.ordered / usual, 0.0), "owner", self.size.nodes)
-        by_role = np.einsum("bn,bnr->br", by_node, self._roles[:, :-1])
-        count = np.einsum(
-            "bn,bnr->br", flows.pool(plan.way.astype(np.float64), "owner", self.size.nodes), self._roles[:, :-1]
-        )
-        share = np.where(count > 0, by_role / np.where(count > 0, count, 1.0), 0.0)
-        kpis.first += share
-        kpis.second += share**2
-        asked = demand.sum(axis=1) / np.maximum(self._mean.sum(axis=1), 1e-12)
-        kpis.base += asked
-        kpis.square += asked**2
 
     def _observe(self) -> Observation:
         seen = Seen(
@@ -359,7 +344,7 @@ class SupplyChainEnv(BatchedEnv):
     def _metrics(self, worlds: IntArray) -> dict[str, Any]:
         return self.kpis.figures(worlds)
 
-    _TABLES = ("_ordered", "_asked", "_unmet")
+    _TABLES = ("_ordered", "_asked", "wanted", "_unmet")
 
     def _get_state(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.supply_chain.flows import Flows, Moved
 from envs.supply_chain.network import ROLES
 from envs.supply_chain.plan import Floats, Ints
 
@@ -50,6 +51,39 @@ class Kpis:
         """Forgets."""
         for field in fields(self):
             getattr(self, field.name)[worlds] = 0.0
+
+    def add(self, flows: Flows, moved: Moved, demand: Floats, at_once: Floats, level: Floats, roles: Floats) -> None:
+        """Adds a step.
+
+        Args:
+            flows: The goods after it.
+            moved: What moved in it.
+            demand: What customers asked for, `[B, M]`.
+            at_once: What of that they got, `[B, M]`.
+            level: What they ask for on average, `[B, M]`.
+            roles: Whether each node has each role, `[B, N + 1, 4]`.
+        """
+        plan, nodes = flows.plan, flows.size.nodes
+        rate = np.where(plan.rate > 0, plan.rate, 1.0)
+        self.demand += demand.sum(axis=1)
+        self.at_once += at_once.sum(axis=1)
+        self.chances += (demand > 0).sum(axis=1)
+        self.met += ((demand > 0) & (at_once >= demand)).sum(axis=1)
+        self.stock += (flows.on_hand() / rate).sum(axis=1)
+        self.sold += (moved.served / rate).sum(axis=1)
+        self.spoilt += moved.spoilt.sum(axis=1) + moved.spoilt_transit.sum(axis=1)
+        self.emissions += (plan.emissions * moved.sent).sum(axis=1)
+        self.steps += 1.0
+        usual = np.where(plan.way_rate > 0, plan.way_rate, 1.0)
+        orders = flows.pool(np.where(plan.way, moved.ordered / usual, 0.0), "owner", nodes)
+        ways = flows.pool(plan.way.astype(np.float64), "owner", nodes)
+        count = np.einsum("bn,bnr->br", ways, roles[:, :-1])
+        share = np.einsum("bn,bnr->br", orders, roles[:, :-1]) / np.where(count > 0, count, 1.0)
+        self.first += share
+        self.second += share**2
+        asked = demand.sum(axis=1) / np.maximum(level.sum(axis=1), 1e-12)
+        self.base += asked
+        self.square += asked**2
 
     def figures(self, worlds: Ints) -> dict[str, Floats]:
         """Figures `[E]`; 0 where one has no meaning.

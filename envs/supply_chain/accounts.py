@@ -1,0 +1,49 @@
+"""What a step earns and costs, node by node."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.supply_chain.flows import Flows, Moved
+from envs.supply_chain.plan import Floats
+
+
+def earned(flows: Flows, moved: Moved, ordered: Floats) -> Floats:
+    """The objectives, in the order of `envs.supply_chain.config.OBJECTIVES`.
+
+    Sales are those to customers and to nodes downstream, who pay as purchases what these earn. Held are the goods that
+    lie there all step: stock after sending, and where customers are served, after these; what is on its way; and rented
+    space. Backlog is paid for every step, lost sales once.
+
+    Args:
+        flows: The goods after the step.
+        moved: What moved in it.
+        ordered: What was ordered in the step before, `[B, S]`.
+
+    Returns:
+        `[B, N, R]` [currency; emissions: kg CO2e; swings: units].
+    """
+    plan, nodes = flows.plan, flows.size.nodes
+
+    def of_ways(amount: Floats, who: str = "owner") -> Floats:
+        return flows.pool(amount, who, nodes)
+
+    def of_cells(amount: Floats) -> Floats:
+        total: Floats = amount.reshape(len(amount), nodes, -1).sum(axis=2)
+        return total
+
+    stock = flows.on_hand()
+    lain = np.where(plan.sold, stock, moved.left)
+    beyond = np.maximum(of_cells(stock * plan.volume) - plan.storage, 0.0)
+    paid = plan.price * moved.sent
+    short = np.where(plan.lost, moved.lost, flows.backlog)
+    parts = (
+        of_cells(moved.served * plan.sale) + of_ways(paid, "seller"),
+        -of_ways(paid),
+        -(of_cells(lain * plan.hold) + of_ways(moved.transit * plan.transit) + beyond * plan.overflow),
+        -of_cells(short * plan.shortage),
+        -of_ways(plan.order * (moved.ordered > 0)),
+        -of_ways(plan.emissions * moved.sent),
+        -of_ways(np.abs(moved.ordered - ordered)),
+    )
+    return np.stack(parts, axis=2)
