@@ -28,7 +28,7 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
         parts += [scenario_table(comparison, result) for result in comparison.scenarios]
     percent = f"{100 * comparison.confidence:.0f}%"
     measure = f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}" + known(comparison)
-    if any(not scored(result) for result in comparison.scenarios):
+    if measure_of(comparison) == MEAN_SCORE and any(not scored(result) for result in comparison.scenarios):
         measure += "; where these two hardly differ there is none, and mean returns are shown, in parentheses"
     if not comparison.informed:
         measure = "There are no scores, as the domain brings no yardsticks: returns are shown as they are"

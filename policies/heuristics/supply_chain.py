@@ -15,6 +15,7 @@ from envs.supply_chain.config import SupplyConfig, SupplyTask
 from envs.supply_chain.env import SupplyChainEnv
 from envs.supply_chain.network import Network, order_of
 from policies.base import Policy, PolicyState
+from policies.heuristics import Baselines
 
 Floats = NDArray[np.float64]
 
@@ -245,3 +246,15 @@ class ClarkScarf(_Levels):
             local = np.array(optimum) - np.append(optimum[1:], 0.0)
             self._found[network.name] = np.pad(local, (0, self._env.size.ways - len(local)))
         return self._found[network.name]
+
+
+BASELINES = Baselines(
+    naive="as_sold",
+    informed="tuned",
+    policies={
+        "as_sold": AsSold,
+        "newsvendor": lambda: BaseStock(critical_ratio, "newsvendor"),
+        "tuned": lambda: BaseStock(tuned, "tuned"),
+    },
+    attainable="tuned",  # it sees what the agents do, and plays by the same actions
+)
