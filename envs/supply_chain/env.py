@@ -14,7 +14,7 @@ from envs.supply_chain.flows import Flows, Moved
 from envs.supply_chain.forecasts import Forecasts
 from envs.supply_chain.future import Future
 from envs.supply_chain.kpis import Kpis
-from envs.supply_chain.network import ROLES, Network
+from envs.supply_chain.network import ROLES, Network, Node, order_of
 from envs.supply_chain.observations import Observer, Seen, waited_for
 from envs.supply_chain.plan import Floats, Plan, Size
 from envs.supply_chain.seats import Hall, Seats, taken
@@ -120,6 +120,15 @@ class SupplyChainEnv(BatchedEnv):
         """The network that a task plays."""
         assert isinstance(task, SupplyTask)
         return self.config.loaded[task.network or next(iter(self.config.loaded))]
+
+    def nodes_of(self, task: Task) -> list[Node]:
+        """The nodes of the network that a task plays, in the order of the arrays."""
+        network = self.network_of(task)
+        return [network.nodes[name] for name in order_of(network)]
+
+    def plan_of(self, task: Task) -> Plan:
+        """The arrays of the network that a task plays."""
+        return self._plans[self.network_of(task).name]
 
     def _supplied(self, name: str) -> list[list[int]]:
         """What each seat supplies in a network: ways, and cells from `S` on."""

@@ -1,0 +1,152 @@
+"""Safety stocks of a network: by the newsvendor's rule, or tuned by simulation and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.supply_chain.config import SupplyConfig, SupplyTask
+from envs.supply_chain.env import SupplyChainEnv
+from policies.files import write_text
+
+Floats = NDArray[np.float64]
+BUILT_IN = Path(__file__).with_name("safety_stocks.json")
+"""What was tuned for tasks that come with Entrepot."""
+WORLDS, SEED = 48, 7_000_001
+"""Worlds that every candidate meets, and their seed, which is used nowhere else."""
+TOGETHER = 1536
+"""Most worlds stepped at once."""
+SMALL = 16
+"""Networks of no more ways have a safety stock for each."""
+
+
+def critical_ratio(env: SupplyChainEnv, task: SupplyTask) -> Floats:
+    """The newsvendor's safety stock of each way, `[S]`: the quantile `penalty / (penalty + holding)` of normal demand.
+
+    The penalty is the largest of all that a cell's goods end in: for what is lost the price too.
+    """
+    plan, cells = env.plan_of(task), env.size.cells
+    penalty = np.append(plan.sold * (plan.shortage + plan.lost * plan.sale), 0.0)
+    for way in np.flatnonzero(plan.way)[::-1]:  # ways come upstream first, so that downstream is known by then
+        for cell in {int(plan.source[way]), *map(int, plan.parts[way])} - {cells}:
+            penalty[cell] = max(penalty[cell], penalty[plan.target[way]])
+    hold = np.append(plan.hold, 0.0)
+    both = penalty + hold
+    ratio = np.clip(np.where(both > 0, penalty / np.where(both > 0, both, 1.0), 0.5), 0.05, 0.99)
+    quantile = NormalDist().inv_cdf
+    return np.array([quantile(float(share)) for share in ratio])[plan.target]
+
+
+def tuned(env: SupplyChainEnv, task: SupplyTask) -> Floats:
+    """Safety stocks of each way, `[S]`, tuned for a task; from a file if they are in one."""
+    config = env.config.model_copy(update={"action_mode": "continuous"})
+    names = [way.name for way in env.network_of(task).ways()]
+    key = key_of(config, task)
+    for file in (BUILT_IN, _own_file()):
+        known = json.loads(file.read_text()).get(key) if file.is_file() else None
+        if known is not None:
+            return _row(env, [known["safety"][name] for name in names])
+    found = search(config, task)
+    remember(_own_file(), key, task, dict(zip(names, found.tolist(), strict=False)))
+    return _row(env, found[: len(names)])
+
+
+def key_of(config: SupplyConfig, task: SupplyTask) -> str:
+    """What safety stocks are remembered by: all that they depend on."""
+    network = config.loaded[task.network or next(iter(config.loaded))]
+    parts = {
+        "network": network.model_dump(mode="json", by_alias=True),
+        "config": config.model_dump(mode="json", include={"reach", "smoothing", "collaboration", "longest_delay"}),
+        "task": task.model_dump(mode="json", exclude={"name", "network"}),
+        "search": [WORLDS, SEED],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def remember(file: Path, key: str, task: SupplyTask, safety: dict[str, float]) -> None:
+    """Adds an entry to a file of safety stocks."""
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    known[key] = {"task": task.name, "network": task.network, "safety": safety}
+    write_text(file, json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+@lru_cache(maxsize=64)
+def search(config: SupplyConfig, task: SupplyTask) -> Floats:
+    """Searches for a task's safety stocks, `[S]`: first one for all ways alike, then, in small networks, one for each.
+
+    Alike are ways to nodes of one role that are both made, or both the fastest to their product, or neither.
+    """
+    one = SupplyChainEnv(config, 1, task=task)
+    one.reset(SEED)
+    plan, seats = one.plan_of(task), one.seats
+    ways = np.flatnonzero(plan.way)
+    roles = {index: node.role for index, node in enumerate(one.nodes_of(task))}
+    kinds = [(roles[int(plan.owner[w])], bool(plan.made[w]), bool(seats.fastest[0, w])) for w in ways]
+    alike = np.array([[kind == other for kind in kinds] for other in dict.fromkeys(kinds)])
+    moves = np.zeros((len(alike), len(plan.way)))
+    moves[:, ways] = alike
+    best = np.clip(critical_ratio(one, task), -config.reach, config.reach)
+    best = _climb(config, task, best, moves, 1.0)
+    if len(ways) > SMALL:
+        return best
+    each = np.zeros((len(ways), len(plan.way)))
+    each[np.arange(len(ways)), ways] = 1.0
+    return _climb(config, task, best, each, 0.5)
+
+
+def _climb(config: SupplyConfig, task: SupplyTask, best: Floats, moves: Floats, step: float) -> Floats:
+    """Pattern search along moves `[X, S]`, all candidates of a round played side by side.
+
+    Every candidate meets the same worlds. A round tries each move a step up and a step down; the best, or all that are
+    better together, is where the next one begins; where none is better, the step is halved.
+    """
+    both = np.concatenate([moves, -moves])
+    value = _returns(config, task, best[None])[0]
+    while step > 0.1:
+        candidates = np.clip(best + step * both, -config.reach, config.reach)
+        values = _returns(config, task, candidates)
+        together = np.clip(best + step * both[values > value].sum(axis=0), -config.reach, config.reach)
+        joint, top = _returns(config, task, together[None])[0], int(np.argmax(values))
+        if max(joint, values[top]) <= value:
+            step /= 2
+        elif joint >= values[top]:
+            best, value = together, joint
+        else:
+            best, value = candidates[top], values[top]
+    return best
+
+
+def _returns(config: SupplyConfig, task: SupplyTask, candidates: Floats) -> Floats:
+    """Mean return of each candidate `[C, S]`, `[C]`."""
+    found: list[Floats] = []
+    each = TOGETHER // WORLDS
+    for start in range(0, len(candidates), each):
+        some = candidates[start : start + each]
+        env = SupplyChainEnv(config, WORLDS * len(some), task=task)
+        env.reset(SEED)
+        env.replay([(SEED, world, 0) for _ in some for world in range(WORLDS)], range(env.num_worlds))
+        env.restart(range(env.num_worlds))
+        safety = np.repeat(some, WORLDS, axis=0)
+        final = None
+        while final is None:
+            mean, deviation = env.expected()
+            final = env.step(env.actions_for(mean + safety * deviation)).final
+        found.append(final.mean_returns().reshape(len(some), WORLDS).mean(axis=1))
+    return np.concatenate(found)
+
+
+def _row(env: SupplyChainEnv, safety: Sequence[float] | Floats) -> Floats:
+    return np.pad(np.asarray(safety, np.float64), (0, env.size.ways - len(safety)))
+
+
+def _own_file() -> Path:
+    """Where this user's networks are remembered."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "entrepot" / "safety_stocks.json"
