@@ -80,6 +80,7 @@ class Domain:
 
 _BUILT_IN = {
     "trading": "envs.trading:DOMAIN",
+    "supply_chain": "envs.supply_chain:DOMAIN",
     "cue": "envs.cue:DOMAIN",
 }
 

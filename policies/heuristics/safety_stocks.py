@@ -47,7 +47,7 @@ def critical_ratio(env: SupplyChainEnv, task: SupplyTask) -> Floats:
 
 def tuned(env: SupplyChainEnv, task: SupplyTask) -> Floats:
     """Safety stocks of each way, `[S]`, tuned for a task; from a file if they are in one."""
-    config = env.config.model_copy(update={"action_mode": "continuous"})
+    config = alone(env.config, task)
     names = [way.name for way in env.network_of(task).ways()]
     key = key_of(config, task)
     for file in (BUILT_IN, _own_file()):
@@ -57,6 +57,13 @@ def tuned(env: SupplyChainEnv, task: SupplyTask) -> Floats:
     found = search(config, task)
     remember(_own_file(), key, task, dict(zip(names, found.tolist(), strict=False)))
     return _row(env, found[: len(names)])
+
+
+def alone(config: SupplyConfig, task: SupplyTask) -> SupplyConfig:
+    """A run's config with the task's network only, whose arrays are no larger than it needs."""
+    places = dict(zip(config.loaded, config.networks, strict=True))
+    name = task.network or next(iter(places))
+    return SupplyConfig(**config.model_dump() | {"networks": (places[name],), "action_mode": "continuous"})
 
 
 def key_of(config: SupplyConfig, task: SupplyTask) -> str:

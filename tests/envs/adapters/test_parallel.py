@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test
@@ -12,8 +14,11 @@ from envs.registry import domain_names, get_domain
 
 
 def _make(domain: str, mode: str) -> BatchedParallelEnv:
-    config = {"action_mode": mode, "num_agents": 3}
-    return BatchedParallelEnv(get_domain(domain).env(config, task={"max_steps": 20}), name=f"{domain}_v0")
+    found = get_domain(domain)
+    config: dict[str, Any] = {"action_mode": mode}
+    if "num_agents" in found.config_type.model_fields:
+        config |= {"num_agents": 3}
+    return BatchedParallelEnv(found.env(config, task={"max_steps": 20}), name=f"{domain}_v0")
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
