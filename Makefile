@@ -92,7 +92,7 @@ format: $(VENV)/.dev ## Rewrite the code in the house's style
 bench-peers: .venv-bench/.peers ## Install what the training benchmark compares with, in .venv-bench
 
 bench: $(VENV)/.run bench-peers test-tools ## Run all benchmarks (what faults cost: as root only) and write their results
-	for name in signal sampling training scaling agreement leaving learning team serving overload \
+	for name in signal sampling training scaling agreement leaving serial learning team serving overload \
 		$$([ "$$(id -u)" -ne 0 ] || echo faults); do \
 		$(BIN)/entrepot bench $$name --json benchmarks/results/$$name.json || exit 1; \
 	done

@@ -89,6 +89,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "overload": Benchmark("The service under five times the load it can take", "benchmarks.overload:run"),
     "faults": Benchmark("What faults cost a run on a cluster of three real nodes (root)", "benchmarks.faults:run"),
     "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
+    "serial": Benchmark("PPO on a serial supply chain whose optimum is known", "benchmarks.serial:run"),
     "leaving": Benchmark("Agents that leave early, with and without standardised values", "benchmarks.leaving:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }
