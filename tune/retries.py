@@ -7,9 +7,11 @@ more, and if it fails again before it has got further, that was it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayError, RayTaskError
+import cloudpickle
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback
 from ray.tune.result import TRAINING_ITERATION
 
@@ -34,7 +36,7 @@ class RetryCallback(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Says that a trial is restarted, and why; Tune has just scheduled that."""
-        error = trial.get_pickled_error() or trial.get_error()
+        error = _last_error(trial)
         if self.most > 0 and error is not None and is_own(error):
             self._failed_after[trial.trial_id] = trial.last_result.get(TRAINING_ITERATION, 0)
             trial.max_failures = trial.num_failures
@@ -56,4 +58,15 @@ def is_own(error: BaseException) -> bool:
     """Whether an error was raised by the code of the run, and not by what befell it."""
     while isinstance(cause := getattr(error, "cause", None) or error.__cause__, BaseException):
         error = cause
+    if isinstance(error, RayActorError) and error.actor_init_failed:  # its own constructor raised
+        return True
     return isinstance(error, RayTaskError) or not isinstance(error, (RayError, OSError, MemoryError))
+
+
+def _last_error(trial: Any) -> BaseException | None:
+    """What a trial failed with; Tune has just written it down, and copies it to the run's storage some time later."""
+    file = trial.pickled_error_file
+    if file is None or not Path(file).is_file():
+        return None
+    error = cloudpickle.loads(Path(file).read_bytes())
+    return error if isinstance(error, BaseException) else None

@@ -1,4 +1,8 @@
-"""Safety stocks of a network: by the newsvendor's rule, or tuned by simulation and remembered."""
+"""Safety stocks of a network: by the newsvendor's rule, or tuned by simulation and remembered.
+
+Tuned are base-stock levels that stay as they are, so that everybody orders what was sold and nothing swings; a forecast
+that follows every demand costs more than it is worth where demand is steady.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from numpy.typing import NDArray
 
 from envs.supply_chain.config import SupplyConfig, SupplyTask
 from envs.supply_chain.env import SupplyChainEnv
+from envs.supply_chain.forecasts import PRIOR_CV
 from policies.files import write_text
 
 Floats = NDArray[np.float64]
@@ -45,8 +50,21 @@ def critical_ratio(env: SupplyChainEnv, task: SupplyTask) -> Floats:
     return np.array([quantile(float(share)) for share in ratio])[plan.target]
 
 
+def fixed_levels(env: SupplyChainEnv, task: SupplyTask, safety: Floats) -> Floats:
+    """Base-stock levels that do not move with the forecast, `[..., S]`: what is sold on average, and a safety stock."""
+    plan = env.plan_of(task)
+    lead = (plan.shortest + plan.longest) / 2
+    rate = task.demand * np.append(plan.rate, 0.0)[plan.target]
+    return rate * (lead + PRIOR_CV * np.sqrt(lead) * safety)
+
+
+def tuned_levels(env: SupplyChainEnv, task: SupplyTask) -> Floats:
+    """Levels of each way, `[S]`, tuned for a task."""
+    return fixed_levels(env, task, tuned(env, task))
+
+
 def tuned(env: SupplyChainEnv, task: SupplyTask) -> Floats:
-    """Safety stocks of each way, `[S]`, tuned for a task; from a file if they are in one."""
+    """Safety stocks of fixed levels, `[S]`, tuned for a task; from a file if they are in one."""
     config = alone(env.config, task)
     names = [way.name for way in env.network_of(task).ways()]
     key = key_of(config, task)
@@ -73,7 +91,7 @@ def key_of(config: SupplyConfig, task: SupplyTask) -> str:
         "network": network.model_dump(mode="json", by_alias=True),
         "config": config.model_dump(mode="json", include={"reach", "smoothing", "collaboration", "longest_delay"}),
         "task": task.model_dump(mode="json", exclude={"name", "network"}),
-        "search": [WORLDS, SEED],
+        "search": ["fixed levels", WORLDS, SEED],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -141,11 +159,10 @@ def _returns(config: SupplyConfig, task: SupplyTask, candidates: Floats) -> Floa
         env.reset(SEED)
         env.replay([(SEED, world, 0) for _ in some for world in range(WORLDS)], range(env.num_worlds))
         env.restart(range(env.num_worlds))
-        safety = np.repeat(some, WORLDS, axis=0)
+        levels = np.repeat(fixed_levels(env, task, some), WORLDS, axis=0)
         final = None
         while final is None:
-            mean, deviation = env.expected()
-            final = env.step(env.actions_for(mean + safety * deviation)).final
+            final = env.step(env.actions_for(levels)).final
         found.append(final.mean_returns().reshape(len(some), WORLDS).mean(axis=1))
     return np.concatenate(found)
 

@@ -13,7 +13,7 @@ from envs.supply_chain.env import SupplyChainEnv
 from policies.base import Policy, PolicyState
 from policies.heuristics import Baselines
 from policies.heuristics.clark_scarf import clark_scarf
-from policies.heuristics.safety_stocks import critical_ratio, tuned
+from policies.heuristics.safety_stocks import critical_ratio, tuned_levels
 
 Floats = NDArray[np.float64]
 OfTask = Callable[[SupplyChainEnv, SupplyTask], Floats]
@@ -78,6 +78,16 @@ class BaseStock(_Levels):
         return mean + self.by_world(self.safety) * deviation
 
 
+class Tuned(_Levels):
+    """Orders up to levels that were tuned by simulation, and do not move."""
+
+    name = "tuned"
+
+    def levels(self) -> Floats:
+        """The levels of each world's task."""
+        return self.by_world(tuned_levels)
+
+
 class ClarkScarf(_Levels):
     """Plays the optimum of a serial system: each node's level is its echelon's, less that of those below."""
 
@@ -100,7 +110,7 @@ BASELINES = Baselines(
     policies={
         "as_sold": AsSold,
         "newsvendor": lambda: BaseStock(critical_ratio, "newsvendor"),
-        "tuned": lambda: BaseStock(tuned, "tuned"),
+        "tuned": Tuned,
     },
     attainable="tuned",  # it sees what the agents do, and plays by the same actions
 )

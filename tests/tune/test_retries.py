@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cloudpickle
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial
@@ -60,6 +61,7 @@ def wrapped(cause: Exception) -> RayTaskError:
         (wrapped(MemoryError()), False),
         (wrapped(RayActorError()), False),
         (RayActorError(), False),
+        (RayActorError(actor_init_failed=True), True),
     ],
 )
 def test_whose_fault_it_was(error: Exception, own: bool) -> None:
@@ -80,24 +82,25 @@ class Failing(SimpleNamespace):
     def fail(self, error: Exception, callback: RetryCallback) -> bool:
         """Fails; whether it is restarted."""
         self.num_failures += 1
-        self.get_pickled_error = lambda: error
+        self.pickled_error_file = str(self.folder / "error.pkl")
+        Path(self.pickled_error_file).write_bytes(cloudpickle.dumps(error))
         if recovers := self.should_recover():
             callback.on_trial_recover(0, [], self)
         return recovers
 
 
-def trial(most: int) -> Failing:
+def trial(most: int, folder: Path) -> Failing:
     """A trial that has not failed yet."""
     return Failing(
-        trial_id="t", num_failures=0, max_failures=most, last_result={"training_iteration": 7}, get_error=lambda: None
+        trial_id="t", num_failures=0, max_failures=most, last_result={"training_iteration": 7}, folder=folder
     )
 
 
-def test_its_own_errors_are_tried_once_more() -> None:
+def test_its_own_errors_are_tried_once_more(tmp_path: Path) -> None:
     """The second failure at the same place is the last, however many were allowed; further on it may fail again."""
-    callback, failing, error = RetryCallback("e", 3), trial(3), wrapped(ValueError("x"))
+    callback, failing, error = RetryCallback("e", 3), trial(3, tmp_path), wrapped(ValueError("x"))
     assert [failing.fail(error, callback), failing.fail(error, callback)] == [True, False]
-    failing = trial(3)
+    failing = trial(3, tmp_path)
     assert failing.fail(error, callback)
     callback.on_trial_result(0, [], failing, {"training_iteration": 7})  # played again up to where it failed
     assert failing.max_failures == 1
@@ -106,19 +109,19 @@ def test_its_own_errors_are_tried_once_more() -> None:
 
 
 @pytest.mark.parametrize(("most", "wanted"), [(3, [True] * 3 + [False]), (0, [False]), (-1, [True] * 6)])
-def test_what_befalls_it_is_tried_as_often_as_asked_for(most: int, wanted: list[bool]) -> None:
+def test_what_befalls_it_is_tried_as_often_as_asked_for(most: int, wanted: list[bool], tmp_path: Path) -> None:
     """A lost node is no reason to give up, unless nothing is to be tried again."""
-    callback, failing = RetryCallback("e", most), trial(most)
+    callback, failing = RetryCallback("e", most), trial(most, tmp_path)
     assert [failing.fail(RayActorError(), callback) for _ in wanted] == wanted
-    callback, failing = RetryCallback("e", -1), trial(-1)
+    callback, failing = RetryCallback("e", -1), trial(-1, tmp_path)
     assert all(failing.fail(wrapped(ValueError("x")), callback) for _ in range(6))
 
 
-def test_the_cause_is_said_at_once() -> None:
+def test_the_cause_is_said_at_once(tmp_path: Path) -> None:
     """Listeners hear why a trial is restarted, in one line of bounded length."""
     heard: list[Event] = []
     with listening("e", heard.append):
-        trial(3).fail(wrapped(ValueError("long " * 100)), RetryCallback("e", 3))
+        trial(3, tmp_path).fail(wrapped(ValueError("long " * 100)), RetryCallback("e", 3))
     (event,) = heard
     assert event.kind is EventKind.RECOVERING
     assert event.figures["cause"].startswith("long long")
