@@ -76,13 +76,13 @@ def test_the_optimum_costs_what_it_is_said_to() -> None:
     for step in range(steps):
         result = acting(env, [22.700237 - 12.012332, 12.012332 - 6.514439, 6.514439])
         if step >= 50:
-            total += sum(array[:, :, 0].sum(axis=1) for array in self_of(result)) * env.money
+            total += sum(array[:, :, 0].sum(axis=1) for array in money_of(result)) * env.money
     mean = -total / (steps - 50)
     assert abs(mean.mean() - 47.67) < 0.01 * 47.67
 
 
-def self_of(result: Any) -> list[Any]:
-    """Each group's reward as the sum of its objectives, all with weight 1 but emissions and swings, `[B, A, 1]`."""
+def money_of(result: Any) -> list[Any]:
+    """What each group's agents earn: all objectives but emissions and swings, `[B, A, 1]`."""
     return [array[:, :, :5].sum(axis=2, keepdims=True) for array in result.objectives.values()]
 
 
