@@ -15,7 +15,7 @@ from envs.supply_chain.forecasts import Forecasts
 from envs.supply_chain.future import Future
 from envs.supply_chain.kpis import Kpis
 from envs.supply_chain.network import ROLES, Network, Node, order_of
-from envs.supply_chain.observations import Observer, Seen, waited_for
+from envs.supply_chain.observations import Observer, Seen
 from envs.supply_chain.plan import Floats, Plan, Size
 from envs.supply_chain.seats import Hall, Seats, taken
 
@@ -114,6 +114,7 @@ class SupplyChainEnv(BatchedEnv):
         self._unmet = np.zeros((num_worlds, self.size.nodes))
         self._mean = np.ones((num_worlds, self.size.cells))
         self._alarm = np.ones(num_worlds, np.bool_)
+        self._limits = np.ones(num_worlds, np.int64)
         self.admit(self._next_tasks[0])
 
     def network_of(self, task: Task) -> Network:
@@ -191,7 +192,7 @@ class SupplyChainEnv(BatchedEnv):
         self._mean[world] = plan.level * task.demand
         worth = (self._mean[world] * (plan.sale + plan.shortage)).sum() / len(network.nodes)
         self.money[world] = worth if worth > 0 else 1.0
-        self._alarm[world] = task.disruptions.alarm
+        self._alarm[world], self._limits[world] = task.disruptions.alarm, task.max_steps
         return plan
 
     def _foresee(self, world: int) -> None:
@@ -223,7 +224,7 @@ class SupplyChainEnv(BatchedEnv):
         for step in range(self.size.horizon):
             soon[:, :-1, step] = flows.pool(on_way[:, :, step], "target", cells)
         soon = soon.cumsum(axis=2)
-        net = flows.on_hand() + flows.pool(flows.open, "target", cells) - waited_for(flows)
+        net = flows.on_hand() + flows.pool(flows.open, "target", cells) - flows.waited_for()
         found: Floats = flows.of(net, "target")
         worlds = np.arange(self.num_worlds)[:, None]
         return found + soon[worlds, flows.plan.target, flows.plan.longest - 1]
@@ -236,18 +237,10 @@ class SupplyChainEnv(BatchedEnv):
         flows, plan, cells = self.flows, self.flows.plan, self.size.cells
         missing, found = levels - self.there(), np.zeros_like(levels)
         for turn in range(int(self.seats.turn.max()) + 1):
-            changed = self._asked_by(found) - flows.pool(found * plan.good, "target", cells)
+            changed = flows.asked_by(found) - flows.pool(found * plan.good, "target", cells)
             mine = (self.seats.turn == turn) & plan.way
             found = np.where(mine, np.maximum(missing + flows.of(changed, "target"), 0.0) / plan.good, found)
         return found
-
-    def _asked_by(self, orders: Floats) -> Floats:
-        """What orders `[B, S]` ask of the cells upstream, `[B, M]`."""
-        flows, cells = self.flows, self.size.cells
-        asked = flows.pool(orders, "source", cells)
-        for index in range(self.size.components):
-            asked = asked + flows.pool(orders * flows.plan.needs[:, :, index], f"parts{index}", cells)
-        return asked
 
     def levels(self, actions: Actions) -> Floats:
         """The levels that actions ask for, of each way, `[B, S]`."""
@@ -297,12 +290,9 @@ class SupplyChainEnv(BatchedEnv):
 
     def _learn(self, moved: Moved, demand: Floats) -> None:
         """What nodes make of what they were asked for."""
-        asked = demand + self._asked_by(moved.ordered)
-        self._ordered, self._asked, self.wanted = moved.ordered, asked, demand
-        if not self.config.collaboration:
-            self.forecasts.see(asked)
-            return
-        self.forecasts.see(self._sold_on(demand))
+        self._ordered, self.wanted = moved.ordered, demand
+        self._asked = demand + self.flows.asked_by(moved.ordered)
+        self.forecasts.see(self._sold_on(demand) if self.config.collaboration else self._asked)
 
     def _sold_on(self, sold: Floats) -> Floats:
         """What customers' demand means to every cell upstream, `[B, M]`: all plan with what is sold."""
@@ -310,7 +300,7 @@ class SupplyChainEnv(BatchedEnv):
         share = np.where(plan.way, plan.way_rate * plan.good / np.maximum(flows.of(plan.rate, "target"), 1e-12), 0.0)
         passed = sold
         for _ in range(self.size.nodes * 2):
-            further = sold + self._asked_by(share * flows.of(passed, "target"))
+            further = sold + flows.asked_by(share * flows.of(passed, "target"))
             if np.array_equal(further, passed):
                 break
             passed = further
@@ -320,7 +310,7 @@ class SupplyChainEnv(BatchedEnv):
         seen = Seen(
             self.flows,
             self.forecasts,
-            self.future.luck(np.minimum(self.clock, self.future.demand.shape[1] - 1)),
+            self.future.luck(np.minimum(self.clock, self._limits - 1)),
             self._ordered,
             self._asked,
             self._unmet,
@@ -345,7 +335,7 @@ class SupplyChainEnv(BatchedEnv):
         parts = (
             flows.on_hand(),
             flows.pool(flows.on_order(), "target", cells),
-            waited_for(self.flows),
+            flows.waited_for(),
             self.forecasts.mean,
         )
         return np.concatenate([np.clip(part / rate, 0, 30) for part in parts], axis=1).astype(np.float32)

@@ -143,6 +143,14 @@ class Flows:
         padded[:, :-1], padded[:, -1] = table, outside
         return padded.ravel()[self._numbers[what]]
 
+    def asked_by(self, orders: Floats) -> Floats:
+        """What orders `[B, S]` ask of the cells that they come from, or are made of, `[B, M]`."""
+        return self.pool(orders, "source", self.size.cells) + self._components(orders)
+
+    def waited_for(self) -> Floats:
+        """What customers, those downstream and makers at the node wait for, of each cell, `[B, M]`."""
+        return self.backlog + self.asked_by(self.open)
+
     # -- a step ----------------------------------------------------------------------------------------------------
 
     def step(self, orders: Floats, demand: Floats, luck: Luck) -> Moved:

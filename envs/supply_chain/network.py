@@ -113,7 +113,6 @@ class Terms(_Part):
     order: Amount = Field(0.0, description="Paid for each order, however large [currency].")
     transit: Amount = Field(0.0, description="Holding cost on the way [currency a unit and step].")
     emissions: Amount = Field(0.0, description="Emissions [kg CO2e a unit].")
-    capacity: Positive | None = Field(None, description="Most units a step; None: no limit.")
     minimum: Amount = Field(0.0, description="Smallest order [units]; less than half of it is none.")
     batch: Amount = Field(0.0, description="Orders are whole batches of so many units; 0: any quantity.")
     yield_: float = Field(1.0, gt=0, le=1, alias="yield", description="Mean share of the quantity that is any good.")
@@ -141,6 +140,7 @@ class Lane(Terms):
     source: Name = Field(description="A node, or `outside`.")
     target: Name = Field(description="The node that orders.")
     products: tuple[Name, ...] = Field(min_length=1, description="What moves on it.")
+    capacity: Positive | None = Field(None, description="Most units a step, all products together; None: no limit.")
 
 
 class Network(_Part):

@@ -130,7 +130,7 @@ class Observer:
         cells = flows.size.cells
         target = plan.target
         rate = np.where(plan.rate > 0, plan.rate, 1.0)
-        stock, waiting = flows.on_hand(), waited_for(flows)
+        stock, waiting = flows.on_hand(), flows.waited_for()
         order = flows.on_order()
         position = stock + flows.pool(order, "target", cells) - waiting
         figures = np.stack(
@@ -204,12 +204,3 @@ def _relative(hold: Floats, shortage: Floats) -> tuple[Floats, Floats]:
     largest = hold.max(axis=1, keepdims=True) + shortage.max(axis=1, keepdims=True)
     largest = np.where(largest > 0, largest, 1.0)
     return hold / largest, shortage / largest
-
-
-def waited_for(flows: Flows) -> Floats:
-    """What customers, those downstream and makers at the node wait for, of each cell, `[B, M]`."""
-    plan, cells = flows.plan, flows.size.cells
-    total = flows.backlog + flows.pool(flows.open, "source", cells)
-    for index in range(flows.size.components):
-        total += flows.pool(flows.open * plan.needs[:, :, index], f"parts{index}", cells)
-    return total

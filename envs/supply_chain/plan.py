@@ -262,11 +262,6 @@ class Plan:
                 self.source[place], self.seller[place] = cell(way.source, way.product), nodes[way.source]
                 if not network.nodes[way.source].makes:
                     self.bound[place] = nodes[way.source]
-        if way.lane is None and terms.capacity is not None:  # what is made has a limit of its own, like a lane
-            raise NetworkError(
-                f"node {way.target!r}: makes {way.product!r}: capacity: got {terms.capacity:g}, allowed is none: a "
-                "node's `capacity` bounds what it makes"
-            )
         self.shortest[place], self.longest[place] = terms.lead_time.least, terms.lead_time.most
         self.crossing[place] = terms.crossing
         for name in ("price", "order", "transit", "emissions", "minimum", "batch"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -35,9 +36,9 @@ class _Levels(Policy):
         """The actions that ask for the levels."""
         return self._env.actions_for(self.levels()), None
 
+    @abstractmethod
     def levels(self) -> Floats:
         """Of each way, `[B, S]`."""
-        raise NotImplementedError
 
     def by_world(self, figure: OfTask) -> Floats:
         """A figure of the worlds' tasks, `[B, S]`; found once as long as these stay."""

@@ -7,11 +7,12 @@ member is away in every other world.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import reinforce
 import torch
 from gymnasium.spaces import Box
 from pydantic import Field
@@ -22,7 +23,6 @@ from reinforce import Reinforce, ReinforceConfig, ReinforceLearner, ReinforceSet
 
 from algorithms.networks.distributions import distribution_class
 from algorithms.networks.protocol import ALIVE
-from algorithms.registry import Algorithm
 from algorithms.rollout import Columned
 from envs.base import Actions, AgentGroup, BatchedEnv, EnvConfig, IntArray, Observation, Outcome, Task
 from envs.layout import ObservationLayout
@@ -178,11 +178,9 @@ def configure(settings: ReinforceSettings) -> MessagesConfig:
     return MessagesConfig(Reinforce).training(lr=settings.lr, gamma=settings.gamma)
 
 
-ALGORITHM = Algorithm(
-    "reinforce",
-    "REINFORCE for agents that speak with each other.",
-    settings="reinforce:ReinforceSettings",
+ALGORITHM = replace(
+    reinforce.ALGORITHM,
+    summary="REINFORCE for agents that speak with each other.",
     configure="messages:configure",
-    algorithm="reinforce:Reinforce",
     defaults=Path(__file__).with_name("messages.yaml"),
 )

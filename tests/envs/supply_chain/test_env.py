@@ -67,6 +67,23 @@ def test_worlds_of_different_networks_are_those_of_each() -> None:
                 np.testing.assert_array_equal(step.rewards[role][world], rewards[0])
 
 
+def test_a_short_episode_ends_alike_beside_a_long_one() -> None:
+    """What is seen last is of the world's own episode, however much longer others are."""
+    wrong = Disruptions(nodes=Outage(chance=0.9, length=1000))
+    short, long = (SupplyTask(max_steps=steps, disruptions=wrong) for steps in (5, 9))
+    both, alone = make(2, networks=("serial",)), make(1, networks=("serial",), task=short)
+    both.set_tasks([short, long])
+    both.reset(0)
+    alone.reset(0)
+    for _ in range(5):
+        step, wanted = acting(both, 20.0), acting(alone, 20.0)
+    assert step.final is not None
+    assert wanted.final is not None
+    for role, seen in wanted.final.observation.observations.items():
+        np.testing.assert_array_equal(step.final.observation.observations[role][0], seen[0])
+        assert (seen[0, :, 1] == 0).all()
+
+
 def test_the_optimum_costs_what_it_is_said_to() -> None:
     """Clark and Scarf's local levels, ordered by the agents' own actions, cost 47.67 a step: the env adds nothing."""
     worlds, steps = 256, 400

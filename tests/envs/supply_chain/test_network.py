@@ -63,6 +63,7 @@ def test_what_comes_with_entrepot_is_sound(name: str) -> None:
         ("lanes/0/price", float("nan"), "lanes.0.price: got nan"),
         ("lanes/0/yield", 1.5, "lanes.0.yield: got 1.5"),
         ("lanes/0/yield_spread", 0.5, "yield_spread: got 0.5, allowed keeps yield 1 in"),
+        ("nodes/factory/makes/cart/capacity", 3, "nodes.factory.makes.cart.capacity: unknown key"),
         ("nodes/forge/speed", 3, "nodes.forge.speed: unknown key"),
         ("nodes/shop/role", "king", "nodes.shop.role: got 'king'"),
         ("nodes/shop/sells/cart/demand", None, "nodes.shop.sells.cart.demand: missing"),

@@ -16,6 +16,9 @@ from policies.heuristics.clark_scarf import clark_scarf
 from policies.heuristics.safety_stocks import critical_ratio, search, tuned
 from policies.heuristics.supply_chain import BASELINES, AsSold, BaseStock, ClarkScarf, Tuned
 from policies.rollout import play
+from rllib_configs.overrides import load
+from rllib_configs.stages import stages_of
+from tune.suites import suite_of
 
 SERIAL = SupplyConfig(networks=("serial",))
 
@@ -93,6 +96,18 @@ def test_tuned_stocks_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     keys = {safety_stocks.key_of(SERIAL, each) for each in (task, SupplyTask(max_steps=21, spread=0.5))}
     keys.add(safety_stocks.key_of(SupplyConfig(networks=("serial",), smoothing=0.2), task))
     assert len(keys) == 3
+
+
+def test_what_comes_with_entrepot_is_tuned_already() -> None:
+    """Stages and scenarios have their levels in the file: nobody waits for a search to begin training."""
+    config, known = load("supply_chain"), json.loads(safety_stocks.BUILT_IN.read_text())
+    tasks = [stage.task for stage in stages_of(config).stages]
+    tasks += [task for scenario in suite_of(config).scenarios for task in scenario.tasks]
+    for task in tasks:
+        assert isinstance(task, SupplyTask)
+        alone = safety_stocks.alone(config.env_config(), task)  # type: ignore[arg-type]
+        entry = known[safety_stocks.key_of(alone, task)]
+        assert set(entry["safety"]) == {way.name for way in load_network(alone.networks[0]).ways()}
 
 
 def test_search_is_repeatable() -> None:
