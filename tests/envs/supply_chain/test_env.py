@@ -75,7 +75,7 @@ def test_a_short_episode_ends_alike_beside_a_long_one() -> None:
     both.set_tasks([short, long])
     both.reset(0)
     alone.reset(0)
-    for _ in range(5):
+    for _ in range(10):  # two episodes: by the second one there is room for the longer ones
         step, wanted = acting(both, 20.0), acting(alone, 20.0)
     assert step.final is not None
     assert wanted.final is not None
