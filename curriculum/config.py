@@ -7,8 +7,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from curriculum.files import DomainTask, FileError, read_typed
+from curriculum.files import DomainTask, read_typed
 from envs.registry import file_of
+from envs.yaml_files import FileError
 
 
 class Stage(BaseModel):

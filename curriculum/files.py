@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, SerializeAsAny, ValidationError, ValidationInfo
 
 from envs.base import Task
 from envs.registry import Domain, get_domain
-
-
-class FileError(ValueError):
-    """A file is missing, malformed, or holds a key or value that is not allowed."""
+from envs.yaml_files import FileError, fault_line, read_yaml
 
 
 def _to_task(value: Any, info: ValidationInfo) -> Any:
@@ -44,16 +40,7 @@ def read_typed(path: Path, model: type[Model], context: Mapping[str, Any] | None
     Raises:
         FileError: If the file cannot be read or is not what it should be; one line a fault.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise FileError(f"{path}: cannot be read ({reason})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise FileError(f"{path}: {where}{getattr(error, 'problem', None) or 'not valid YAML'}") from error
-    return parse_typed(data, model, str(path), context)
+    return parse_typed(read_yaml(path), model, str(path), context)
 
 
 def parse_typed(data: Any, model: type[Model], where: str, context: Mapping[str, Any] | None = None) -> Model:
@@ -74,18 +61,11 @@ def parse_typed(data: Any, model: type[Model], where: str, context: Mapping[str,
 
 
 def _fault(fault: dict[str, Any], model: type[BaseModel], domain: Domain) -> str:
-    """One line: which key, what was given, what is allowed."""
-    place: tuple[int | str, ...] = fault["loc"]
-    key = ".".join(str(part) for part in place) or "file"
-    if fault["type"] == "missing":
-        return f"{key}: missing"
-    if fault["type"] == "extra_forbidden":
-        allowed = ", ".join(_fields_at(model, place[:-1], domain))
-        return f"{key}: unknown key, allowed are {allowed}"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(fault["input"], (str, int, float, bool, type(None))):
-        return f"{key}: got {fault['input']!r}, {message}"
-    return f"{key}: {message}"
+    """One line; a fault of the file as a whole is said of `file`."""
+    unknown = fault["type"] == "extra_forbidden"
+    return fault_line(
+        {**fault, "loc": fault["loc"] or ("file",)}, _fields_at(model, fault["loc"][:-1], domain) if unknown else ()
+    )
 
 
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...], domain: Domain) -> list[str]:

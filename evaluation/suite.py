@@ -9,9 +9,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from curriculum.config import Curriculum, load_curriculum, template_path
-from curriculum.files import DomainTask, FileError, read_typed
+from curriculum.files import DomainTask, read_typed
 from envs.base import Task
 from envs.registry import file_of
+from envs.yaml_files import FileError
 
 Kind = Literal["held_out", "stress", "real"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from envs.supply_chain.network import Network, NetworkError
+from envs.yaml_files import FileError, fault_line, read_yaml
 
 FOLDER = Path(__file__).parent / "networks"
 
@@ -37,14 +37,9 @@ def load_network(given: str | Path | Network | Mapping[str, Any]) -> Network:
             allowed = ", ".join(network_names())
             raise NetworkError(f"network: got {str(given)!r}, allowed are {allowed}, or the path of a YAML file")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise NetworkError(f"{path}: cannot be read ({reason})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise NetworkError(f"{path}: {where}{getattr(error, 'problem', None) or 'not valid YAML'}") from error
+        data = read_yaml(path)
+    except FileError as error:
+        raise NetworkError(str(error)) from error
     if not isinstance(data, Mapping):
         raise NetworkError(f"{path}: got {type(data).__name__}, allowed is a mapping with name, products, nodes, lanes")
     return _parsed(dict(data), str(path))
@@ -55,20 +50,5 @@ def _parsed(data: dict[str, Any], where: str) -> Network:
         return Network.model_validate(data)
     except ValidationError as error:
         raise NetworkError(
-            "\n".join(f"{where}: {_fault(dict(each))}" for each in error.errors(include_url=False))
+            "\n".join(f"{where}: {fault_line({**each})}" for each in error.errors(include_url=False))
         ) from None
-
-
-def _fault(fault: dict[str, Any]) -> str:
-    """One line: which key, what was given, what is allowed."""
-    key = ".".join(str(part) for part in fault["loc"])
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if not key:
-        return str(message)
-    if fault["type"] == "missing":
-        return f"{key}: missing"
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
-    if isinstance(fault["input"], (str, int, float, bool, type(None))):
-        return f"{key}: got {fault['input']!r}, {message}"
-    return f"{key}: {message}"

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from curriculum.config import Curriculum, Stage, load_curriculum
-from curriculum.files import FileError, parse_typed
+from curriculum.files import parse_typed
 from envs.cue import CueTask
+from envs.yaml_files import FileError
 
 STAGE = {"name": "one", "title": "One", "task": {"entities": 1}, "promote_at": 0.5}
 

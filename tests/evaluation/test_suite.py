@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from curriculum.config import Curriculum
-from curriculum.files import FileError, parse_typed
+from curriculum.files import parse_typed
 from envs.cue import CueTask
+from envs.yaml_files import FileError
 from evaluation.suite import Column, Suite, load_suite, validation_tasks
 
 CURRICULUM = parse_typed(
