@@ -62,10 +62,9 @@ def parse_typed(data: Any, model: type[Model], where: str, context: Mapping[str,
 
 def _fault(fault: dict[str, Any], model: type[BaseModel], domain: Domain) -> str:
     """One line; a fault of the file as a whole is said of `file`."""
-    unknown = fault["type"] == "extra_forbidden"
-    return fault_line(
-        {**fault, "loc": fault["loc"] or ("file",)}, _fields_at(model, fault["loc"][:-1], domain) if unknown else ()
-    )
+    place = fault["loc"] or ("file",)
+    allowed = _fields_at(model, place[:-1], domain) if fault["type"] == "extra_forbidden" else ()
+    return fault_line({**fault, "loc": place}, allowed)
 
 
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...], domain: Domain) -> list[str]:

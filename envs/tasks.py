@@ -57,7 +57,7 @@ class EnvConfig(BaseModel):
         0.0, ge=0, le=1, description="Share of the team's mean reward in each agent's reward: 0 individual, 1 team."
     )
 
-    def located(self) -> dict[str, str]:
+    def located(self) -> dict[str, Any]:
         """Fields that name a file or folder there is, absolute: worlds may be made in another folder."""
         return {}
 

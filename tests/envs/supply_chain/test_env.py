@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from envs.contract import check_env
 from envs.supply_chain.config import SupplyConfig, SupplyTask
@@ -179,21 +181,15 @@ def test_what_goes_wrong_is_seen_only_where_there_is_an_alarm() -> None:
         assert seen.observations["retailer"][0, 0, 1] == 1.0
 
 
-def test_observations_know_no_units() -> None:
+def test_observations_know_no_units(tmp_path: Path) -> None:
     """A network ten times as large looks the same, and the same actions earn the same."""
-    import yaml
-
-    from envs.supply_chain.network import Network
-
     data = yaml.safe_load((FOLDER / "serial.yaml").read_text())
     for node in data["nodes"].values():
         node["stock"] *= 10
     data["nodes"]["shop"]["sells"]["unit"]["demand"]["level"] *= 10
     small = make(4, networks=("serial",))
-    config = SupplyConfig(networks=("serial",))
-    large = SupplyConfig(networks=("serial",))
-    object.__setattr__(large, "__dict__", {**vars(config), "loaded": {"serial": Network.model_validate(data)}})
-    big = SupplyChainEnv(large, 4)
+    (tmp_path / "large.yaml").write_text(yaml.safe_dump(data))
+    big = make(4, networks=(str(tmp_path / "large.yaml"),))
     one, other = small.reset(0), big.reset(0)
     actions = {role: np.full((4, group.size, 1), 0.3, np.float32) for role, group in small.groups.items()}
     for _ in range(20):

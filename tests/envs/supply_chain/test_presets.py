@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,13 +53,13 @@ def test_any_size_hangs_together(
     assert rates[: roles.count("supplier"), materials].sum() == pytest.approx(sold, rel=1e-6)
 
 
-def test_a_hundred_nodes_are_stepped() -> None:
+def test_a_hundred_nodes_are_stepped(tmp_path: Path) -> None:
     """From 1 to 100 and more: a network of 104 nodes is one env like others."""
     network = tiered("wide", suppliers=12, products=12, factories=6, warehouses=6, shops=80, seed=3)
     assert len(network.nodes) == 104
-    config = SupplyConfig(networks=("serial",))
-    config.__dict__["loaded"] = {"wide": network}
-    env = SupplyChainEnv(config, 2)
+    file = tmp_path / "wide.yaml"
+    file.write_text(yaml.safe_dump(network.model_dump(mode="json", by_alias=True)))
+    env = SupplyChainEnv(SupplyConfig(networks=(str(file),)), 2)
     env.reset(0)
     mean, deviation = env.expected()
     assert env.step(env.actions_for(mean + deviation)).rewards["retailer"].shape == (2, 80)
