@@ -242,19 +242,38 @@ class SupplyChainEnv(BatchedEnv):
             found = np.where(mine, np.maximum(missing + flows.of(changed, "target"), 0.0) / plan.good, found)
         return found
 
+    def levels_for(self, orders: Floats) -> Floats:
+        """The levels at which `orders` has so much ordered by each way, `[B, S]`."""
+        flows, plan, seats = self.flows, self.flows.plan, self.seats
+        found = self.there() - flows.of(flows.asked_by(orders), "target")
+        for turn in range(int(seats.turn.max()) + 1):
+            now = np.where((seats.turn == turn) & plan.way, orders * plan.good, 0.0)
+            found += np.where(seats.turn >= turn, flows.of(flows.pool(now, "target", self.size.cells), "target"), 0.0)
+        return found
+
     def levels(self, actions: Actions) -> Floats:
         """The levels that actions ask for, of each way, `[B, S]`."""
         chosen = np.concatenate([actions[role] for role in self._slices], axis=1).astype(np.float64)
         if self.config.action_mode == "discrete":
             chosen = 2.0 * chosen / (self.config.levels - 1) - 1.0
         flat = np.pad(chosen.reshape(self.num_worlds, -1), ((0, 0), (0, 1)))
+        middle, room = self.span()
+        return middle + room * np.take_along_axis(flat, self.seats.place, axis=1)
+
+    def span(self):
+        import os
+        v = os.environ.get("SPAN", "A"); flows, lead = self.flows, self.lead
+        rate = flows.of(flows.plan.rate, "target")
+        room = self.config.reach * 0.3 * rate * np.sqrt(lead)
+        if v == "A": return flows.of(self.forecasts.mean, "target") * lead, room
+        if v == "B": return rate * lead, room
+        if v == "D": return rate * lead * 1.5, room * 1.5
         mean, deviation = self.expected()
-        return mean + self.config.reach * np.take_along_axis(flat, self.seats.place, axis=1) * deviation
+        return mean, self.config.reach * deviation
 
     def actions_for(self, levels: Floats) -> Actions:
         """The actions that ask for levels `[B, S]`, or come nearest: what rules and oracles play."""
-        mean, deviation = self.expected()
-        room = self.config.reach * deviation
+        mean, room = self.span()
         share = np.clip((levels - mean) / np.where(room > 0, room, 1.0), -1.0, 1.0)
         share = np.where(self.flows.plan.way, share, 0.0)
         chosen = taken(share, self.seats.ways)

@@ -1,4 +1,4 @@
-"""Yardsticks for supply chains: what an operations researcher would do, and what is optimal where that is known."""
+"""Rules that order up to a level: the same as was sold, forecasts with safety stocks, tuned, and optimal ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from envs.base import Actions, BatchedEnv, Observation
 from envs.supply_chain.config import SupplyTask
 from envs.supply_chain.env import SupplyChainEnv
 from policies.base import Policy, PolicyState
-from policies.heuristics import Baselines
-from policies.heuristics.clark_scarf import clark_scarf
-from policies.heuristics.safety_stocks import critical_ratio, tuned_levels
+from policies.heuristics.supply_chain.clark_scarf import clark_scarf
+from policies.heuristics.supply_chain.safety_stocks import critical_ratio, tuned_levels
 
 Floats = NDArray[np.float64]
 OfTask = Callable[[SupplyChainEnv, SupplyTask], Floats]
@@ -103,15 +102,3 @@ def local_levels(env: SupplyChainEnv, task: SupplyTask) -> Floats:
     """Clark and Scarf's levels of each way, `[S]`."""
     optimum = list(clark_scarf(env.network_of(task)).echelon.values())
     return np.pad(np.array(optimum) - np.append(optimum[1:], 0.0), (0, env.size.ways - len(optimum)))
-
-
-BASELINES = Baselines(
-    naive="as_sold",
-    informed="tuned",
-    policies={
-        "as_sold": AsSold,
-        "newsvendor": lambda: BaseStock(critical_ratio, "newsvendor"),
-        "tuned": Tuned,
-    },
-    attainable="tuned",  # it sees what the agents do, and plays by the same actions
-)
