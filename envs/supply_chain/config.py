@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,8 +32,12 @@ class SupplyConfig(EnvConfig):
     networks: tuple[str, ...] = Field(
         ("serial",), min_length=1, description="Names of networks, or paths of YAML files; arrays fit the largest."
     )
+    around: Literal["mean", "forecast"] = Field(
+        "mean",
+        description="What levels are around: the network's mean demand, or the forecast, which follows what changes.",
+    )
     reach: float = Field(
-        4.0, gt=0, le=20, description="Largest safety stock, up or down [standard deviations of lead-time demand]."
+        1.5, gt=0, le=20, description="Largest safety stock, up or down [mean demand of a step, by root of lead time]."
     )
     levels: int = Field(
         9, ge=3, description="Discrete mode: safety stocks to choose from, evenly from -reach to reach."

@@ -33,13 +33,19 @@ class Disruption(BaseModel):
             names: Names of the places `X`.
             rng: Where from.
         """
-        luck = rng.random((steps, len(names)))
         hit = np.array([not self.places or name in self.places for name in names], np.bool_)
-        found, now = np.zeros((steps, len(names)), np.bool_), np.zeros(len(names), np.bool_)
-        for step in range(steps):
-            now = np.where(now, luck[step] >= 1 / self.length, luck[step] < self.chance) & hit
-            found[step] = now
-        return found
+        luck = rng.random((steps, len(names)))
+        # One number decides both: below `chance` it begins, from `lasts` on it ends; between the two all stays, or, if
+        # they lie the other way round, all changes. So a step's state is that of the last certain one, and the changes.
+        lasts = 1 - 1 / self.length
+        begins, changes = luck < min(self.chance, lasts), (luck >= lasts) & (luck < self.chance)
+        certain = begins | (luck >= max(self.chance, lasts))
+        last = np.maximum.accumulate(np.where(certain, np.arange(1, steps + 1)[:, None], 0), axis=0)
+        before, places = np.zeros((1, len(names)), np.int64), np.arange(len(names))
+        changed = np.concatenate([before, changes]).cumsum(axis=0)
+        begun = np.concatenate([before, begins])
+        found: NDArray[np.bool_] = (begun[last, places] + changed[1:] - changed[last, places]) % 2 == 1
+        return found & hit
 
 
 class Outage(Disruption):

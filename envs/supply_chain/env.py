@@ -12,9 +12,9 @@ from envs.supply_chain.accounts import earned
 from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
 from envs.supply_chain.flows import Flows, Moved
 from envs.supply_chain.forecasts import Forecasts
-from envs.supply_chain.future import Future
+from envs.supply_chain.future import Future, Places
 from envs.supply_chain.kpis import Kpis
-from envs.supply_chain.network import ROLES, Network, Node, order_of
+from envs.supply_chain.network import ROLES, Network, Node
 from envs.supply_chain.observations import Observer, Seen
 from envs.supply_chain.plan import Floats, Plan, Size
 from envs.supply_chain.seats import Hall, Seats, taken
@@ -27,12 +27,13 @@ class SupplyChainEnv(BatchedEnv):
     """Nodes that order.
 
     One step: every node orders by each of its ways (a product on a lane, or one that it makes), goods move as
-    `envs.supply_chain.flows` says, and costs are counted. An action is a safety stock `z = reach * a`: ordered is what
-    is missing to
+    `envs.supply_chain.flows` says, and costs are counted. An action `a` in [-1, 1] asks for a base-stock level: ordered
+    is what is missing to
 
-        forecast * L + z * deviation * sqrt(L)
+        mean * (L + reach * a * sqrt(L))
 
-    where `L` is the way's mean lead time, and what counts as there is the stock, less all that is waited for, and what
+    where `mean` is what passes through on average, or what is forecast, `L` the way's mean lead time, and what counts
+    as there is the stock, less all that is waited for, and what
     arrives within `L`; ways to the same product order one after the other, the fastest first, and count what was just
     ordered: two lanes are a dual-index policy (Veeraraghavan and Scheller-Wolf 2008). Discrete branches are evenly
     spaced values of `a`.
@@ -70,12 +71,13 @@ class SupplyChainEnv(BatchedEnv):
         self._seatings = {
             name: Seats.of(network, self._plans[name], self.hall, self.size) for name, network in config.loaded.items()
         }
+        self._places = {name: Places.of(network, self.size) for name, network in config.loaded.items()}
         supplies = {name: self._supplied(name) for name in config.loaded}
         width = max(max(len(own) for own in each) for each in supplies.values())
         self._supplies = {
             name: _table(each, width, self.size.ways + self.size.cells) for name, each in supplies.items()
         }
-        self._observer = Observer(num_worlds, self.hall, width)
+        self._observer = Observer(num_worlds, self.hall, width, self.size)
         space: Box | MultiDiscrete = (
             Box(-1, 1, (self.hall.ways,), np.float32)
             if config.action_mode == "continuous"
@@ -125,7 +127,7 @@ class SupplyChainEnv(BatchedEnv):
     def nodes_of(self, task: Task) -> list[Node]:
         """The nodes of the network that a task plays, in the order of the arrays."""
         network = self.network_of(task)
-        return [network.nodes[name] for name in order_of(network)]
+        return [network.nodes[name] for name in network.order]
 
     def plan_of(self, task: Task) -> Plan:
         """The arrays of the network that a task plays."""
@@ -169,6 +171,7 @@ class SupplyChainEnv(BatchedEnv):
     def _begin(self, worlds: IntArray) -> None:
         plans = [self._install(int(world)) for world in worlds]
         self.flows.begin(worlds, plans)
+        self._observer.begin(worlds, self.flows, self.seats, self._supply)
         self.forecasts.begin(worlds, self.flows.plan.rate[worlds])
         self.kpis.begin(worlds)
         self._ordered[worlds] = self.flows.plan.way_rate[worlds]
@@ -199,9 +202,8 @@ class SupplyChainEnv(BatchedEnv):
         """Draws a world's episode anew from the beginning of its stream."""
         task = cast(SupplyTask, self.tasks[world])
         self.future.longer(task.max_steps)
-        network = self.network_of(task)
-        plan, rng = self._plans[network.name], self.streams.again(world)
-        self.future.draw(world, network, plan, task, self.size, rng)
+        name, rng = self.network_of(task).name, self.streams.again(world)
+        self.future.draw(world, self._places[name], self._plans[name], task, self.size.horizon, rng)
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
@@ -219,28 +221,22 @@ class SupplyChainEnv(BatchedEnv):
     def there(self) -> Floats:
         """What counts as there for each way, `[B, S]`: stock, less all that is waited for, and what comes in time."""
         flows, cells = self.flows, self.size.cells
-        soon = np.zeros((self.num_worlds, cells + 1, self.size.horizon))
-        on_way = flows.transit.sum(axis=3)
-        for step in range(self.size.horizon):
-            soon[:, :-1, step] = flows.pool(on_way[:, :, step], "target", cells)
-        soon = soon.cumsum(axis=2)
-        net = flows.on_hand() + flows.pool(flows.open, "target", cells) - flows.waited_for()
-        found: Floats = flows.of(net, "target")
-        worlds = np.arange(self.num_worlds)[:, None]
-        return found + soon[worlds, flows.plan.target, flows.plan.longest - 1]
+        longest = flows.plan.longest
+        net = flows.on_hand() - flows.waited_for()
+        coming, found = flows.open.copy(), np.zeros_like(flows.open)
+        for step in range(int(longest.max())):
+            coming += flows.transit[step].sum(axis=0)
+            now = longest == step + 1
+            if now.any():
+                found = np.where(now, flows.of(net + flows.pool(coming, "target", cells), "target"), found)
+        return found
 
     def orders(self, levels: Floats) -> Floats:
         """What is ordered by each way to have so much there, `[B, S]`.
 
         Orders are known upstream in the same step; of the ways to one product the fastest is ordered first.
         """
-        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
-        missing, found = levels - self.there(), np.zeros_like(levels)
-        for turn in range(int(self.seats.turn.max()) + 1):
-            changed = flows.asked_by(found) - flows.pool(found * plan.good, "target", cells)
-            mine = (self.seats.turn == turn) & plan.way
-            found = np.where(mine, np.maximum(missing + flows.of(changed, "target"), 0.0) / plan.good, found)
-        return found
+        return self.flows.known_upstream(levels - self.there(), self.seats.turn)
 
     def levels_for(self, orders: Floats) -> Floats:
         """The levels at which `orders` has so much ordered by each way, `[B, S]`."""
@@ -260,21 +256,16 @@ class SupplyChainEnv(BatchedEnv):
         middle, room = self.span()
         return middle + room * np.take_along_axis(flat, self.seats.place, axis=1)
 
-    def span(self):
-        import os
-        v = os.environ.get("SPAN", "A"); flows, lead = self.flows, self.lead
-        rate = flows.of(flows.plan.rate, "target")
-        room = self.config.reach * 0.3 * rate * np.sqrt(lead)
-        if v == "A": return flows.of(self.forecasts.mean, "target") * lead, room
-        if v == "B": return rate * lead, room
-        if v == "D": return rate * lead * 1.5, room * 1.5
-        mean, deviation = self.expected()
-        return mean, self.config.reach * deviation
+    def span(self) -> tuple[Floats, Floats]:
+        """The middle of the levels that can be asked for, and how far they reach from it, `[B, S]`."""
+        usual = self.flows.plan.rate if self.config.around == "mean" else self.forecasts.mean
+        each, lead = self.flows.of(usual, "target"), self.lead
+        return each * lead, self.config.reach * each * np.sqrt(lead)
 
     def actions_for(self, levels: Floats) -> Actions:
         """The actions that ask for levels `[B, S]`, or come nearest: what rules and oracles play."""
-        mean, room = self.span()
-        share = np.clip((levels - mean) / np.where(room > 0, room, 1.0), -1.0, 1.0)
+        middle, room = self.span()
+        share = np.clip((levels - middle) / np.where(room > 0, room, 1.0), -1.0, 1.0)
         share = np.where(self.flows.plan.way, share, 0.0)
         chosen = taken(share, self.seats.ways)
         if self.config.action_mode == "discrete":
@@ -335,7 +326,7 @@ class SupplyChainEnv(BatchedEnv):
             self._unmet,
             self._alarm,
         )
-        table = self._observer.write(seen, self.seats, self._supply)
+        table = self._observer.write(seen)
         exists = self.seats.ways < self.size.ways
         masks = {}
         for role, part in self._slices.items():
@@ -375,6 +366,7 @@ class SupplyChainEnv(BatchedEnv):
     def _set_state(self, state: dict[str, Any]) -> None:
         worlds = range(self.num_worlds)
         self.flows.set_state(state["flows"], [self._install(world) for world in worlds])
+        self._observer.begin(np.arange(self.num_worlds), self.flows, self.seats, self._supply)
         for world in worlds:
             self._foresee(world)
         self.forecasts.set_state(state["forecasts"])

@@ -15,6 +15,7 @@ scrapped or spoilt (`tests/envs/supply_chain/test_flows.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,8 +81,8 @@ class Flows:
 
     Attributes:
         plan: The networks, an axis of worlds before all others.
-        stock: By age, `[B, M, G]`: index `g` keeps for `g + 1` more steps; what keeps for ever is in the last.
-        transit: On its way, by the steps until it arrives, `[B, S, H, G]`; the first arrives next.
+        stock: By age, `[G, B, M]`: index `g` keeps for `g + 1` more steps; what keeps for ever is in the last.
+        transit: On its way, by the steps until it arrives, and by age, `[H, G, B, S]`; the first arrives next.
         open: Ordered and not sent yet, `[B, S]`.
         backlog: What customers wait for, `[B, M]`.
         latest: Steps until the last that was sent arrives, `[B, S]`.
@@ -91,35 +92,45 @@ class Flows:
         self.size = size
         worlds, ways, cells, ages = num_worlds, size.ways, size.cells, size.ages
         self.plan = Plan.empty(size).worlds(worlds)
-        self.stock = np.zeros((worlds, cells, ages))
-        self.transit = np.zeros((worlds, ways, size.horizon, ages))
+        self.stock = np.zeros((ages, worlds, cells))
+        self.transit = np.zeros((size.horizon, ages, worlds, ways))
         self.open = np.zeros((worlds, ways))
         self.backlog = np.zeros((worlds, cells))
         self.latest = np.zeros((worlds, ways), np.int64)
+        self._played: list[Plan | None] = [None] * worlds
         self._numbers: dict[str, Ints] = {}
         self._prepare()
 
     def begin(self, worlds: Ints, plans: list[Plan]) -> None:
         """Starts networks anew, with the stock that they start with."""
-        for world, plan in zip(worlds, plans, strict=True):
-            self.plan.put(int(world), plan)
-        stock = np.zeros((len(worlds), self.size.cells, self.size.ages))
-        fresh = self._fresh(self.plan.life[worlds])[..., None]
-        np.put_along_axis(stock, fresh, self.plan.stock[worlds][..., None], axis=2)
-        self.stock[worlds] = stock
-        self.transit[worlds], self.open[worlds], self.backlog[worlds], self.latest[worlds] = 0.0, 0.0, 0.0, 0
-        self._prepare()
+        self._install(worlds.tolist(), plans)
+        self.stock[:, worlds] = self._fresh(self.plan.life[worlds]) * self.plan.stock[worlds]
+        self.transit[:, :, worlds] = 0.0
+        self.open[worlds], self.backlog[worlds], self.latest[worlds] = 0.0, 0.0, 0
+
+    def _install(self, worlds: Sequence[int], plans: Sequence[Plan]) -> None:
+        """Has worlds play networks, where they do not already."""
+        changed = [(world, plan) for world, plan in zip(worlds, plans, strict=True) if self._played[world] is not plan]
+        for world, plan in changed:
+            self.plan.put(world, plan)
+            self._played[world] = plan
+        if changed:
+            self._prepare()
 
     # -- what is where ---------------------------------------------------------------------------------------------
 
     def on_hand(self) -> Floats:
         """Stock of all ages, `[B, M]`."""
-        total: Floats = self.stock.sum(axis=2)
+        total: Floats = self.stock.sum(axis=0)
         return total
 
     def on_order(self) -> Floats:
         """Ordered by each way and not arrived, `[B, S]`."""
-        total: Floats = self.transit.sum(axis=(2, 3)) + self.open
+        return self.moving() + self.open
+
+    def moving(self) -> Floats:
+        """On its way, by each way, `[B, S]`."""
+        total: Floats = self.transit.sum(axis=(0, 1))
         return total
 
     def pool(self, values: Floats, what: str, size: int) -> Floats:
@@ -141,11 +152,46 @@ class Flows:
         """
         padded = np.empty((len(table), table.shape[1] + 1), table.dtype)
         padded[:, :-1], padded[:, -1] = table, outside
-        return padded.ravel()[self._numbers[what]]
+        return padded.take(self._numbers[what], mode="clip")
+
+    def numbers(self, what: str) -> Ints:
+        """One of the plan's arrays of numbers, `[B, S]`, counted through all worlds, with one after the last of each."""
+        return self._numbers[what]
 
     def asked_by(self, orders: Floats) -> Floats:
         """What orders `[B, S]` ask of the cells that they come from, or are made of, `[B, M]`."""
-        return self.pool(orders, "source", self.size.cells) + self._components(orders)
+        return self._asked(orders.ravel()[self._asking] * self._units)
+
+    def known_upstream(self, missing: Floats, turn: Ints) -> Floats:
+        """What is ordered by each way to cover what is missing, `[B, S]`.
+
+        What is ordered downstream in the same step is missing upstream, too; what is ordered of a product by one way
+        is not missing for those whose turn comes later.
+
+        Args:
+            missing: What is missing without that, `[B, S]`.
+            turn: When each way is ordered, `[B, S]`.
+        """
+        plan, good = self.plan, self.plan.good
+        found = np.zeros_like(missing)
+        ways = [np.flatnonzero((turn == now) & plan.way) for now in range(int(turn.max()) + 1)]
+        of_asking = turn.ravel()[self._asking]
+        changed = np.zeros((len(missing), self.size.cells + 1))
+        target, flat, row = self._numbers["target"].ravel(), found.ravel(), changed.ravel()
+        for now, own in enumerate(ways):
+            into = target[own]
+            orders = np.maximum(missing.ravel()[own] + row[into], 0.0)
+            flat[own] = orders / good.ravel()[own]
+            row -= np.bincount(into, orders, len(row))
+            asked = of_asking == now
+            row += np.bincount(self._asked_of[asked], flat[self._asking[asked]] * self._units[asked], len(row))
+        return found
+
+    def _asked(self, amounts: Floats) -> Floats:
+        """Sums of what each way asks of cells, by cell, `[B, M]`."""
+        shape = (len(self.open), self.size.cells + 1)
+        found: Floats = np.bincount(self._asked_of, amounts, shape[0] * shape[1]).reshape(shape)
+        return found[:, :-1]
 
     def waited_for(self) -> Floats:
         """What customers, those downstream and makers at the node wait for, of each cell, `[B, M]`."""
@@ -167,14 +213,14 @@ class Flows:
         sent, ages, used = self._send(luck)
         left = self.on_hand()
         scrapped = sent * (1 - luck.good)
-        self._dispatch((sent - scrapped)[..., None] * ages, luck.lead)
-        transit = self.transit.sum(axis=(2, 3))
-        arrived = self.transit[:, :, 0].copy()
-        self.transit[:, :, :-1] = self.transit[:, :, 1:]
-        self.transit[:, :, -1] = 0.0
+        self._dispatch((sent - scrapped) * ages, luck.lead)
+        transit = self.moving()
+        arrived = self.transit[0].copy()
+        self.transit[:-1] = self.transit[1:]
+        self.transit[-1] = 0.0
         np.maximum(self.latest - 1, 0, out=self.latest)
         for age in range(self.size.ages):
-            self.stock[:, :, age] += self.pool(arrived[:, :, age], "target", self.size.cells)
+            self.stock[age] += self.pool(arrived[age], "target", self.size.cells)
         wanted = self.backlog + demand
         served = np.minimum(wanted, self.on_hand()) * plan.sold
         self._take(served)
@@ -182,7 +228,7 @@ class Flows:
         lost = np.where(plan.lost, missing, 0.0)
         self.backlog = missing - lost
         spoilt, spoilt_transit = self._spoil()
-        came = arrived.sum(axis=2)
+        came = arrived.sum(axis=0)
         return Moved(ordered, sent, scrapped, transit, came, used, left, served, lost, spoilt, spoilt_transit)
 
     def _rounded(self, orders: Floats) -> Floats:
@@ -195,7 +241,7 @@ class Flows:
         return np.where(orders < plan.minimum / 2, 0.0, np.where(whole > 0, np.maximum(whole, least), 0.0))
 
     def _send(self, luck: Luck) -> tuple[Floats, Floats, Floats]:
-        """What is sent of the open orders, `[B, S]`; its ages, shares `[B, S, G]`; and components used, `[B, M]`."""
+        """What is sent of the open orders, `[B, S]`; its ages, shares `[G, B, S]`; and components used, `[B, M]`."""
         plan, size = self.plan, self.size
         request = np.where(luck.shut, 0.0, self.open)
         request *= self._share(request, "lane", plan.lane_capacity)
@@ -209,13 +255,11 @@ class Flows:
         sent = begun + moved
         ages = self._take(used + self.pool(moved, "source", size.cells))
         self.open = np.maximum(self.open - sent, 0.0)
-        fresh = np.zeros((*sent.shape, size.ages))
-        np.put_along_axis(fresh, self._fresh(self.of(plan.life, "target"))[..., None], 1.0, axis=2)
         if size.ages == 1:
-            return sent, fresh, used
-        inside = (plan.source < size.cells)[..., None]
-        padded = np.pad(ages, ((0, 0), (0, 1), (0, 0)))
-        return sent, np.where(inside, np.take_along_axis(padded, plan.source[..., None], axis=1), fresh), used
+            return sent, np.ones((1, *sent.shape)), used
+        fresh = self._fresh(self.of(plan.life, "target"))
+        came = np.stack([self.of(age, "source") for age in ages])
+        return sent, np.where(plan.source < size.cells, came, fresh), used
 
     def _share(self, request: Floats, what: str, limits: Floats) -> Floats:
         """What share of each request is granted so that none of the limits `[B, X + 1]` is exceeded, `[B, S]`."""
@@ -264,43 +308,44 @@ class Flows:
         return np.repeat(self.plan.priority, self.size.products, axis=1)
 
     def _take(self, amounts: Floats) -> Floats:
-        """Takes amounts `[B, M]` out of stock, the oldest first or last; returns each age's share, `[B, M, G]`."""
+        """Takes amounts `[B, M]` out of stock, the oldest first or last; returns each age's share, `[G, B, M]`."""
         if self.size.ages == 1:
-            self.stock[:, :, 0] = np.maximum(self.stock[:, :, 0] - amounts, 0.0)
+            self.stock[0] = np.maximum(self.stock[0] - amounts, 0.0)
             return np.ones_like(self.stock)
-        lifo = np.repeat(self.plan.lifo, self.size.products, axis=1)[..., None]
-        queue = np.where(lifo, self.stock[:, :, ::-1], self.stock)
-        taken = np.clip(amounts[..., None] - (queue.cumsum(axis=2) - queue), 0.0, queue)
-        taken = np.where(lifo, taken[:, :, ::-1], taken)
+        lifo = np.repeat(self.plan.lifo, self.size.products, axis=1)
+        queue = np.where(lifo, self.stock[::-1], self.stock)
+        taken = np.clip(amounts - (queue.cumsum(axis=0) - queue), 0.0, queue)
+        taken = np.where(lifo, taken[::-1], taken)
         self.stock -= taken
-        total = taken.sum(axis=2, keepdims=True)
+        total = taken.sum(axis=0)
         return np.where(total > 0, taken / np.where(total > 0, total, 1.0), 0.0)
 
     def _dispatch(self, goods: Floats, lead: Ints) -> None:
-        """Puts goods by age `[B, S, G]` on their way."""
+        """Puts goods by age `[G, B, S]` on their way."""
         steps = np.where(self.plan.crossing, lead, np.maximum(lead, self.latest))
-        self.latest = np.where(goods.sum(axis=2) > 0, np.maximum(steps, self.latest), self.latest)
-        worlds, ways = np.ogrid[: goods.shape[0], : goods.shape[1]]
-        self.transit[worlds, ways, steps - 1] += goods
+        self.latest = np.where(goods.sum(axis=0) > 0, np.maximum(steps, self.latest), self.latest)
+        for step in range(int(steps.min()), int(steps.max()) + 1):
+            self.transit[step - 1] += np.where(steps == step, goods, 0.0)
 
     def _spoil(self) -> tuple[Floats, Floats]:
         """Everything gets older by a step; what has no life left is gone: in stock `[B, M]`, on its way `[B, S]`."""
         plan = self.plan
         if self.size.ages == 1 and not (plan.life > 0).any():
             return np.zeros_like(self.backlog), np.zeros_like(self.open)
-        ageing = (plan.life > 0)[..., None]
-        spoilt = np.where(ageing[..., 0], self.stock[:, :, 0], 0.0)
-        older = np.concatenate([self.stock[:, :, 1:], np.zeros_like(self.stock[:, :, :1])], axis=2)
+        ageing = plan.life > 0
+        spoilt = np.where(ageing, self.stock[0], 0.0)
+        older = np.concatenate([self.stock[1:], np.zeros_like(self.stock[:1])])
         self.stock = np.where(ageing, older, self.stock)
-        moving = ((self.of(plan.life, "target") > 0) & ~plan.made)[..., None, None]
-        lost = np.where(moving[..., 0], self.transit[:, :, :, 0], 0.0).sum(axis=2)
-        older = np.concatenate([self.transit[..., 1:], np.zeros_like(self.transit[..., :1])], axis=3)
+        moving = (self.of(plan.life, "target") > 0) & ~plan.made
+        lost = np.where(moving, self.transit[:, 0], 0.0).sum(axis=0)
+        older = np.concatenate([self.transit[:, 1:], np.zeros_like(self.transit[:, :1])], axis=1)
         self.transit = np.where(moving, older, self.transit)
         return spoilt, lost
 
-    def _fresh(self, life: Ints) -> Ints:
-        """The age of what has just come to be."""
-        return np.where(life > 0, life - 1, self.size.ages - 1)
+    def _fresh(self, life: Ints) -> Floats:
+        """Ages of what has just come to be, shares `[G, …]`, where it keeps for `life` steps."""
+        age = np.where(life > 0, life - 1, self.size.ages - 1)
+        return (np.arange(self.size.ages).reshape(-1, *[1] * life.ndim) == age).astype(np.float64)
 
     def _prepare(self) -> None:
         """Numbers of all worlds' cells, lanes and nodes in one row, for `pool`."""
@@ -312,6 +357,15 @@ class Flows:
             tables[f"parts{c}"], widths[f"parts{c}"] = plan.parts[:, :, c], size.cells
         worlds = np.arange(len(plan.way))[:, None]
         self._numbers = {what: table + worlds * (widths[what] + 1) for what, table in tables.items()}
+        flat = np.arange(plan.way.size).reshape(plan.way.shape)
+        parts = [(plan.source, self._numbers["source"], np.ones(plan.way.shape))]
+        parts += [
+            (plan.parts[:, :, c], self._numbers[f"parts{c}"], plan.needs[:, :, c]) for c in range(size.components)
+        ]
+        inside = [plan.way & (cells < size.cells) for cells, _, _ in parts]
+        self._asking = np.concatenate([flat[there] for there in inside])
+        self._asked_of = np.concatenate([numbers[there] for there, (_, numbers, _) in zip(inside, parts, strict=True)])
+        self._units = np.concatenate([units[there] for there, (_, _, units) in zip(inside, parts, strict=True)])
 
     # -- state -----------------------------------------------------------------------------------------------------
 
@@ -323,11 +377,9 @@ class Flows:
 
     def set_state(self, state: dict[str, Any], plans: list[Plan]) -> None:
         """Restores what `get_state` returned."""
-        for world, plan in enumerate(plans):
-            self.plan.put(world, plan)
+        self._install(range(len(plans)), plans)
         for name in self._STATE:
             setattr(self, name, state[name].copy())
-        self._prepare()
 
 
 def _rationed(asked: Floats, there: Floats) -> Floats:

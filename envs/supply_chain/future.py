@@ -9,9 +9,40 @@ from numpy.typing import NDArray
 
 from envs.supply_chain.config import SupplyTask
 from envs.supply_chain.flows import Luck
-from envs.supply_chain.network import Network, order_of
+from envs.supply_chain.network import Network
 from envs.supply_chain.plan import Floats, Ints, Plan, Size
-from envs.synthetic.demand import draw_demand
+from envs.synthetic.demand import Customers
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where in a network chance strikes.
+
+    Attributes:
+        customers: Who asks.
+        sold: The cells that they ask, `[K]`.
+        shops: Names of the nodes that they ask, one for each.
+        nodes, lanes: Names of all nodes and lanes.
+    """
+
+    customers: Customers
+    sold: Ints
+    shops: tuple[str, ...]
+    nodes: tuple[str, ...]
+    lanes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, network: Network, size: Size) -> Places:
+        """Those of a network."""
+        products = list(network.products)
+        sold = [(place, name, product) for place, name in enumerate(network.order) for product in network.nodes[name].sells]
+        return cls(
+            Customers([network.nodes[name].sells[product].demand for _, name, product in sold]),
+            np.array([place * size.products + products.index(product) for place, _, product in sold], np.int64),
+            tuple(name for _, name, _ in sold),
+            network.order,
+            tuple(lane.name for lane in network.lanes),
+        )
 
 
 @dataclass
@@ -53,39 +84,32 @@ class Future:
                 setattr(self, field.name, np.pad(array, ((0, 0), (0, missing), (0, 0)), mode="edge"))
 
     def draw(
-        self, world: int, network: Network, plan: Plan, task: SupplyTask, size: Size, rng: np.random.Generator
+        self, world: int, places: Places, plan: Plan, task: SupplyTask, horizon: int, rng: np.random.Generator
     ) -> None:
         """Draws one world's episode."""
-        steps, order = task.max_steps, order_of(network)
-        sold = [(name, product) for name in order for product in network.nodes[name].sells]
-        products = list(network.products)
-        demand = draw_demand(
-            [network.nodes[name].sells[product].demand for name, product in sold], steps, rng, spread=task.spread
-        )
-        wrong = task.disruptions
+        steps, wrong = task.max_steps, task.disruptions
+        demand = places.customers.draw(steps, rng, spread=task.spread)
         if wrong.surges is not None:
-            names = tuple(name for name, _ in sold)
-            demand *= np.where(wrong.surges.drawn(steps, names, rng), wrong.surges.factor, 1.0)
+            demand *= np.where(wrong.surges.drawn(steps, places.shops, rng), wrong.surges.factor, 1.0)
         self.demand[world] = 0.0
-        for column, (name, product) in enumerate(sold):
-            cell = order.index(name) * size.products + products.index(product)
-            self.demand[world, :steps, cell] = task.demand * demand[:, column]
-        shape = (steps, size.ways)
-        lead = rng.integers(plan.shortest, plan.longest + 1, shape)
-        spread = rng.uniform(-1, 1, shape)
-        self.good[world, :steps] = np.clip(plan.good + plan.spread * spread, 0.0, 1.0)
+        self.demand[world, :steps, places.sold] = task.demand * demand.T
+        shape = (steps, len(plan.way))
+        lead = plan.shortest + (rng.random(shape) * (plan.longest - plan.shortest + 1)).astype(np.int64)
+        self.good[world, :steps] = plan.good
+        if plan.spread.any():
+            self.good[world, :steps] += plan.spread * rng.uniform(-1, 1, shape)
+            np.clip(self.good[world], 0.0, 1.0, out=self.good[world])
         self.shut[world], self.strength[world] = False, 1.0
-        lanes = tuple(lane.name for lane in network.lanes)
-        moved = np.flatnonzero(plan.lane < len(lanes))
+        moved = np.flatnonzero(plan.lane < len(places.lanes))
         if wrong.lanes is not None:
-            self.shut[world, :steps, moved] = wrong.lanes.drawn(steps, lanes, rng)[:, plan.lane[moved]].T
+            self.shut[world, :steps, moved] = wrong.lanes.drawn(steps, places.lanes, rng)[:, plan.lane[moved]].T
         if wrong.delays is not None:
-            late = wrong.delays.drawn(steps, lanes, rng)[:, plan.lane[moved]]
+            late = wrong.delays.drawn(steps, places.lanes, rng)[:, plan.lane[moved]]
             lead[:, moved] += wrong.delays.steps * late
         if wrong.nodes is not None:
-            down = wrong.nodes.drawn(steps, tuple(order), rng)
-            self.strength[world, :steps, : len(order)] = np.where(down, wrong.nodes.strength, 1.0)
-        self.lead[world, :steps] = np.minimum(lead, size.horizon)
+            down = wrong.nodes.drawn(steps, places.nodes, rng)
+            self.strength[world, :steps, : len(places.nodes)] = np.where(down, wrong.nodes.strength, 1.0)
+        self.lead[world, :steps] = np.minimum(lead, horizon)
 
     def luck(self, clock: Ints) -> Luck:
         """What happens to each world in its present step."""

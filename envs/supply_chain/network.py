@@ -6,6 +6,7 @@ Units: a step is a period (a day, a week), goods are counted in units of their p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -161,11 +162,16 @@ class Network(_Part):
     def _sound(self) -> Self:
         try:
             self._check_names()
-            order_of(self)
+            _ = self.order
             self._check_supply()
         except NetworkError as error:
             raise ValueError(f"network {self.name!r}: {error}") from None
         return self
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Nodes in the order of the arrays: sources before those they supply."""
+        return tuple(order_of(self))
 
     def _check_names(self) -> None:
         """Raises NetworkError if something is named that there is not, or named twice."""
@@ -217,7 +223,7 @@ class Network(_Part):
 
     def ways(self) -> Iterator[Way]:
         """All that can be ordered, node by node upstream first, each node's lanes before what it makes."""
-        for name in order_of(self):
+        for name in self.order:
             for lane in self.lanes:
                 if lane.target == name:
                     for product in lane.products:

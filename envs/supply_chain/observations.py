@@ -7,6 +7,7 @@ on another, however large.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from envs.layout import EntityTable, ObservationLayout
 from envs.supply_chain.flows import Flows, Luck
 from envs.supply_chain.forecasts import Forecasts
-from envs.supply_chain.plan import Bools, Floats, Ints
+from envs.supply_chain.plan import Bools, Floats, Ints, Size
 from envs.supply_chain.seats import Hall, Seats, taken
 
 OWN = ("space", "strength", "unmet")
@@ -23,29 +24,32 @@ WAYS = (
     "stock",
     "position",
     "due_next",
-    "on_way",
-    "open",
     "asked",
     "forecast",
     "deviation",
+    "on_way",
+    "open",
+    "parts",
+    "shut",
+    "hold",
+    "shortage",
     "lead",
     "lead_range",
     "price",
-    "hold",
-    "shortage",
     "room",
     "minimum",
     "fee",
-    "parts",
-    "shut",
     "made",
 )
-"""Of a product that can be ordered: stock; stock and all on order less all waited for; what arrives next; what is on
-its way, and what is still open, by this way; what was asked for in the last step; forecast and its deviation; mean lead
-time and its range [20 and 10 steps]; price beside the dearest way's; holding cost and penalty as shares of the
-network's largest two; capacity, and smallest order; fee of an order, in steps of holding a mean order; how many steps'
-worth of the scarcest component there is; whether the way is shut; whether it is made here."""
-BUYERS = ("waiting", "asked", "share", "sold")
+"""Of a product that can be ordered: stock; stock and all on order less all waited for; what arrives next; what was asked
+for in the last step; forecast and its deviation; what is on its way, and what is still open, by this way; how many
+steps' worth of the scarcest component there is; whether the way is shut; and what stays as it is in an episode: holding
+cost and penalty as shares of the network's largest two; mean lead time and its range [20 and 10 steps]; price beside
+the dearest way's; capacity, and smallest order; fee of an order, in steps of holding a mean order; whether it is made
+here."""
+OF_CELLS, MOVING = WAYS.index("on_way"), WAYS.index("hold")
+"""Features of a way's product at its node come first, then those of the way, and from here on those that stay."""
+BUYERS = ("waiting", "asked", "share", "sold")  # the first two move
 """Of each who is supplied: what it waits for, what it last asked for, its share of all that leaves; whether it is the
 node's own customers."""
 MOST = 30.0
@@ -81,126 +85,156 @@ def layout_of(hall: Hall, buyers: int) -> ObservationLayout:
 
 
 class Observer:
-    """Writes observations.
+    """Writes observations: what stays as it is once an episode, all else in every step.
 
     Args:
         worlds: Worlds `B`.
         hall: Seats.
         buyers: Most ways and products that one node supplies customers by.
+        size: How large the networks are at most.
     """
 
-    def __init__(self, worlds: int, hall: Hall, buyers: int) -> None:
+    def __init__(self, worlds: int, hall: Hall, buyers: int, size: Size) -> None:
         self.layout = layout_of(hall, buyers)
-        self.hall = hall
+        self.size = size
         seats = sum(hall.agents.values())
         self.out = np.zeros((worlds, seats, self.layout.size), np.float32)
+        ways, customers = self.layout.places
+        self._ways_out, self._buyers_out = ways.values_of(self.out), customers.values_of(self.out)
+        self._node_rows = np.zeros((worlds, seats), np.int64)
+        self._way_rows = np.zeros((worlds, seats, hall.ways), np.int64)
+        self._buyer_rows = np.zeros((worlds, seats, buyers), np.int64)
+        self._rate = np.ones((worlds, size.cells + 1))
+        self._way_rate = np.ones((worlds, size.ways))
+        self._lent = np.zeros((worlds, size.ways))
+        # Tables with a row more than there are cells, ways and buyers, of zeros: that of whatever there is not.
+        self._cells = np.zeros((worlds, size.cells + 1, OF_CELLS), np.float32)
+        self._moving = np.zeros((worlds, size.ways + 1, MOVING), np.float32)
+        self._asking = np.zeros((worlds, size.ways + size.cells + 1, 2), np.float32)
 
-    def write(self, seen: Seen, seats: Seats, supplies: Ints) -> NDArray[np.float32]:
-        """Observations of all seats, `[B, A, D]`.
+    def begin(self, worlds: Ints, flows: Flows, seats: Seats, supplies: Ints) -> None:
+        """Writes what stays as it is in the episodes that some worlds begin.
 
         Args:
-            seen: What there is.
+            worlds: The worlds, `[E]`.
+            flows: The goods.
             seats: Who sits where.
             supplies: What each seat supplies, ways, then cells sold to customers from `S` on, `[B, A, Q]`; the number
                 after the last where there is nothing.
         """
-        layout, out = self.layout, self.out
-        ways, buyers = layout.places
-        out[...] = 0.0
-        out[:, :, : len(OWN)] = taken(self._own(seen), seats.node)
-        table = taken(self._ways(seen), seats.ways)
-        shape = out.shape[:2]
-        out[:, :, ways.values] = table.reshape(*shape, -1)
-        out[:, :, ways.exists] = seats.ways < seen.flows.size.ways
-        out[:, :, buyers.values] = taken(self._buyers(seen), supplies).reshape(*shape, -1)
-        out[:, :, buyers.exists] = supplies < seen.flows.size.ways + seen.flows.size.cells
-        out *= (seats.node < seen.flows.size.nodes)[:, :, None]
-        return out
+        size, plan = self.size, flows.plan
+        ways, buyers = self.layout.places
+        first = np.asarray(worlds)[:, None]
+        self._node_rows[worlds] = seats.node[worlds] + first * (size.nodes + 1)
+        self._way_rows[worlds] = seats.ways[worlds] + first[..., None] * (size.ways + 1)
+        self._buyer_rows[worlds] = supplies[worlds] + first[..., None] * (size.ways + size.cells + 1)
+        self._rate[worlds, :-1] = np.where(plan.rate > 0, plan.rate, 1.0)[worlds]
+        self._way_rate[worlds] = np.where(plan.way_rate > 0, plan.way_rate, 1.0)[worlds]
+        source = np.where(plan.made, plan.parts[:, :, 0], plan.source)[worlds]
+        needs = np.where(plan.made, plan.needs[:, :, 0], 1.0)[worlds]
+        self._lent[worlds] = needs / np.take_along_axis(self._rate[worlds], source, axis=1)
+        self.out[worlds] = 0.0
+        self.out[worlds, :, ways.exists] = seats.ways[worlds] < size.ways
+        self.out[worlds, :, buyers.exists] = supplies[worlds] < size.ways + size.cells
+        self._ways_out[worlds, ..., MOVING:] = taken(self._terms(worlds, flows), seats.ways[worlds])
+        share = np.clip(plan.way_rate[worlds] * self._lent[worlds], 0.0, MOST)
+        customers = np.ones((len(worlds), size.cells, 2))
+        fixed = np.concatenate([np.stack([share, np.zeros_like(share)], axis=2), customers], axis=1)
+        self._buyers_out[worlds, ..., 2:] = taken(fixed, supplies[worlds])
 
-    def _own(self, seen: Seen) -> Floats:
-        """Of each node, `[B, N, F]`."""
+    def write(self, seen: Seen) -> NDArray[np.float32]:
+        """Observations of all seats, `[B, A, D]`; the next call reuses the array."""
+        self.out[:, :, : len(OWN)] = _rows(self._own(seen), self._node_rows)
+        self._ways_out[..., :MOVING] = _rows(self._write_ways(seen), self._way_rows)
+        self._buyers_out[..., :2] = _rows(self._write_buyers(seen), self._buyer_rows)
+        return self.out
+
+    def _own(self, seen: Seen) -> NDArray[np.float32]:
+        """Of each node, `[B, N + 1, F]`."""
         plan, flows = seen.flows.plan, seen.flows
         used = (flows.on_hand() * plan.volume).reshape(len(seen.alarm), flows.size.nodes, -1).sum(axis=2)
-        strength = np.where(seen.alarm[:, None], seen.luck.strength, 1.0)
-        return np.stack([np.where(np.isfinite(plan.storage), used / plan.storage, 0.0), strength, seen.unmet], axis=2)
+        found = np.zeros((len(used), flows.size.nodes + 1, len(OWN)), np.float32)
+        found[:, :-1, 0] = np.where(np.isfinite(plan.storage), used / plan.storage, 0.0)
+        found[:, :-1, 1] = np.where(plan.node, np.where(seen.alarm[:, None], seen.luck.strength, 1.0), 0.0)
+        found[:, :-1, 2] = seen.unmet
+        return found
 
-    def _ways(self, seen: Seen) -> Floats:
-        """Of each way, `[B, S, F]`."""
-        flows, plan = seen.flows, seen.flows.plan
-        cells = flows.size.cells
-        target = plan.target
-        rate = np.where(plan.rate > 0, plan.rate, 1.0)
-        stock, waiting = flows.on_hand(), flows.waited_for()
-        order = flows.on_order()
-        position = stock + flows.pool(order, "target", cells) - waiting
-        figures = np.stack(
-            [
-                stock / rate,
-                position / rate,
-                flows.pool(flows.transit[:, :, 0].sum(axis=2), "target", cells) / rate,
-                seen.asked / rate,
-                seen.forecasts.mean / rate,
-                np.sqrt(seen.forecasts.variance) / rate,
-                *_relative(plan.hold, plan.shortage),
-            ],
-            axis=2,
-        )
-        of = taken(figures, target)
-        way_rate = np.where(plan.way_rate > 0, plan.way_rate, 1.0)
-        dearest = np.zeros((len(rate), cells + 1))
-        np.maximum.at(dearest, (np.arange(len(rate))[:, None], target), plan.price)
-        highest = np.take_along_axis(dearest, target, axis=1)
-        hold = flows.of(plan.hold, "target")
-        limit = np.take_along_axis(plan.lane_capacity, plan.lane, axis=1)
-        limit = np.minimum(limit, np.take_along_axis(plan.node_capacity, plan.bound, axis=1))
-        parts = np.full(way_rate.shape, MOST)
+    def _write_ways(self, seen: Seen) -> NDArray[np.float32]:
+        """What moves of each way, `[B, S + 1, F]`."""
+        flows, plan, rate, way_rate = seen.flows, seen.flows.plan, self._rate[:, :-1], self._way_rate
+        stock, moving = flows.on_hand(), flows.moving()
+        order = flows.pool(moving + flows.open, "target", flows.size.cells)
+        cells = self._cells[:, :-1]
+        cells[..., 0] = stock / rate
+        cells[..., 1] = (stock + order - flows.waited_for()) / rate
+        cells[..., 2] = flows.pool(flows.transit[0].sum(axis=0), "target", flows.size.cells) / rate
+        cells[..., 3] = seen.asked / rate
+        cells[..., 4] = seen.forecasts.mean / rate
+        cells[..., 5] = np.sqrt(seen.forecasts.variance) / rate
+        found = self._moving
+        ways = found[:, :-1]
+        ways[..., :OF_CELLS] = _rows(self._cells, flows.numbers("target"))
+        ways[..., OF_CELLS] = moving / way_rate
+        ways[..., OF_CELLS + 1] = flows.open / way_rate
+        ways[..., OF_CELLS + 2] = self._parts(flows, stock)
+        ways[..., OF_CELLS + 3] = seen.luck.shut & seen.alarm[:, None]
+        return np.clip(found, -MOST, MOST, out=found)
+
+    def _parts(self, flows: Flows, stock: Floats) -> Floats:
+        """How many steps' worth of the scarcest component there is, `[B, S]`; 0 where nothing is made."""
+        plan = flows.plan
+        if not plan.made.any():
+            return np.zeros_like(self._way_rate)
+        parts = np.full(self._way_rate.shape, MOST)
         for index in range(flows.size.components):
             needs = plan.needs[:, :, index]
             there = flows.of(stock, f"parts{index}")
-            parts = np.where(needs > 0, np.minimum(parts, there / np.where(needs > 0, needs * way_rate, 1.0)), parts)
+            share = there / np.where(needs > 0, needs * self._way_rate, 1.0)
+            parts = np.where(needs > 0, np.minimum(parts, share), parts)
+        return np.where(plan.made, parts, 0.0)
+
+    def _terms(self, worlds: Ints, flows: Flows) -> Floats:
+        """What stays of each way, `[E, S, F]`."""
+        plan = flows.plan
+        rows = np.arange(len(worlds))[:, None]
+        target, price, way_rate = plan.target[worlds], plan.price[worlds], self._way_rate[worlds]
+
+        def of(table: Any) -> Any:
+            return np.pad(table, ((0, 0), (0, 1)))[rows, target]
+
+        hold, shortage = plan.hold[worlds], plan.shortage[worlds]
+        largest = hold.max(axis=1, keepdims=True) + shortage.max(axis=1, keepdims=True)
+        largest = np.where(largest > 0, largest, 1.0)
+        dearest = np.zeros((len(worlds), flows.size.cells + 1))
+        np.maximum.at(dearest, (np.broadcast_to(rows, target.shape), target), price)
+        highest = dearest[rows, target]
+        limit = plan.lane_capacity[worlds][rows, plan.lane[worlds]]
+        limit = np.minimum(limit, plan.node_capacity[worlds][rows, plan.bound[worlds]])
+        kept = of(hold) * way_rate
+        shortest, longest = plan.shortest[worlds], plan.longest[worlds]
         columns = [
-            of[:, :, 0],
-            of[:, :, 1],
-            of[:, :, 2],
-            (order - flows.open) / way_rate,
-            flows.open / way_rate,
-            of[:, :, 3],
-            of[:, :, 4],
-            of[:, :, 5],
-            (plan.shortest + plan.longest) / 20,
-            (plan.longest - plan.shortest) / 10,
-            np.where(highest > 0, plan.price / np.where(highest > 0, highest, 1.0), 0.0),
-            of[:, :, 6],
-            of[:, :, 7],
+            of(hold / largest),
+            of(shortage / largest),
+            (shortest + longest) / 20,
+            (longest - shortest) / 10,
+            np.where(highest > 0, price / np.where(highest > 0, highest, 1.0), 0.0),
             limit / way_rate,
-            plan.minimum / way_rate,
-            plan.order / np.where(hold > 0, hold * way_rate, 1.0),
-            np.where(plan.made, parts, 0.0),
-            seen.luck.shut & seen.alarm[:, None],
-            plan.made,
+            plan.minimum[worlds] / way_rate,
+            plan.order[worlds] / np.where(kept > 0, kept, 1.0),
+            plan.made[worlds],
         ]
-        table: Floats = np.stack(columns, axis=2, dtype=np.float64)
-        return np.clip(table, -MOST, MOST)
+        table: Floats = np.clip(np.stack(columns, axis=2, dtype=np.float64), -MOST, MOST)
+        return table
 
-    def _buyers(self, seen: Seen) -> Floats:
-        """Of each way and of each cell's customers, `[B, S + M, F]`."""
-        flows, plan = seen.flows, seen.flows.plan
-        source = np.where(plan.made, plan.parts[:, :, 0], plan.source)
-        rate = np.take_along_axis(
-            np.pad(np.where(plan.rate > 0, plan.rate, 1.0), ((0, 0), (0, 1)), constant_values=1.0), source, axis=1
-        )
-        own = np.where(plan.rate > 0, plan.rate, 1.0)
-        needs = np.where(plan.made, plan.needs[:, :, 0], 1.0)
-        ways = np.stack(
-            [flows.open * needs / rate, seen.ordered * needs / rate, plan.way_rate * needs / rate, np.zeros_like(rate)],
-            axis=2,
-        )
-        customers = np.stack([flows.backlog / own, seen.asked / own, np.ones_like(own), np.ones_like(own)], axis=2)
-        return np.clip(np.concatenate([ways, customers], axis=1), 0.0, MOST)
+    def _write_buyers(self, seen: Seen) -> NDArray[np.float32]:
+        """What moves of each way and of each cell's customers, `[B, S + M + 1, F]`."""
+        flows, found, rate = seen.flows, self._asking, self._rate[:, :-1]
+        ways, customers = found[:, : flows.size.ways], found[:, flows.size.ways : -1]
+        ways[..., 0], ways[..., 1] = flows.open * self._lent, seen.ordered * self._lent
+        customers[..., 0], customers[..., 1] = flows.backlog / rate, seen.asked / rate
+        return np.clip(found, 0.0, MOST, out=found)
 
 
-def _relative(hold: Floats, shortage: Floats) -> tuple[Floats, Floats]:
-    """Holding cost and penalty as shares of the sum of the network's largest of each, `[B, M]`."""
-    largest = hold.max(axis=1, keepdims=True) + shortage.max(axis=1, keepdims=True)
-    largest = np.where(largest > 0, largest, 1.0)
-    return hold / largest, shortage / largest
+def _rows(table: NDArray[np.float32], numbers: Ints) -> NDArray[np.float32]:
+    """Rows of a table `[B, X, F]` by their numbers in all worlds, one after the other, `[B, …, F]`."""
+    return table.reshape(-1, table.shape[-1]).take(numbers, axis=0, mode="clip")

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.supply_chain.network import OUTSIDE, Network, NetworkError, Way, order_of
+from envs.supply_chain.network import OUTSIDE, Network, NetworkError, Way
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -188,7 +188,7 @@ class Plan:
         if not size.holds(needed):
             raise NetworkError(f"network {network.name!r}: needs {needed}, allowed is at most {size}")
         plan = cls.empty(size)
-        nodes = {name: place for place, name in enumerate(order_of(network))}
+        nodes = {name: place for place, name in enumerate(network.order)}
         products = {name: place for place, name in enumerate(network.products)}
         plan.node[: len(nodes)] = True
 

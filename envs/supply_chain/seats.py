@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.supply_chain.network import ROLES, Network, order_of
+from envs.supply_chain.network import ROLES, Network
 from envs.supply_chain.plan import Bools, Ints, Plan, Size
 
 
@@ -70,7 +70,7 @@ class Seats:
     def of(cls, network: Network, plan: Plan, hall: Hall, size: Size) -> Seats:
         """Seats the nodes of a network, of each role those upstream first."""
         found, first = cls.empty(hall, size), 0
-        order = order_of(network)
+        order = network.order
         for role, count in hall.agents.items():
             names = [name for name in order if network.nodes[name].role == role]
             for index, name in enumerate(names):

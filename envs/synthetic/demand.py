@@ -67,55 +67,67 @@ class Demand(_Part):
     shocks: tuple[Shock, ...] = ()
 
 
-def mean_demand(demands: Sequence[Demand], steps: int) -> Floats:
-    """What is expected before anything is drawn, promotions left out, `[T, K]`."""
-    clock = np.arange(steps)[:, None]
-    means = np.array([each.level for each in demands]) * np.maximum(
-        1 + clock * np.array([each.trend for each in demands]), 0.0
-    )
-    for column, each in enumerate(demands):
-        if each.season is not None:
-            wave = np.sin(2 * np.pi * (clock[:, 0] + each.season.phase) / each.season.period)
-            means[:, column] *= 1 + each.season.amplitude * wave
-        for shock in each.shocks:
-            end = steps if shock.length is None else shock.step + shock.length
-            means[shock.step : end, column] *= shock.factor
-    return means
-
-
-def draw_demand(demands: Sequence[Demand], steps: int, rng: np.random.Generator, *, spread: float = 1.0) -> Floats:
-    """Draws an episode's demand.
+class Customers:
+    """All who ask for something in a network: `K` products at places.
 
     Args:
-        demands: One for each of `K` products at places.
-        steps: Steps `T`.
-        rng: Where from.
-        spread: What all coefficients of variation are multiplied by.
-
-    Returns:
-        Units, `[T, K]`.
+        demands: What each asks for.
     """
-    means = mean_demand(demands, steps)
-    for column, each in enumerate(demands):
-        if each.promotion is not None:
-            means[:, column] *= _lift(each.promotion, steps, rng)
-    shape = means.shape
-    common = np.sqrt(np.array([each.common for each in demands]))
-    deviation = np.sqrt(1 - common**2) * rng.standard_normal(shape) + common * rng.standard_normal((steps, 1))
-    rho = np.array([each.rho for each in demands])
-    if rho.any():
-        fresh = np.sqrt(1 - rho**2)
-        for step in range(1, steps):
-            deviation[step] = rho * deviation[step - 1] + fresh * deviation[step]
-    chance = np.array([each.chance for each in demands])
-    there = rng.random(shape) < chance
-    means = np.where(there, means / chance, 0.0)
-    cv = spread * np.array([each.cv for each in demands])
-    log_variance = np.log1p(cv**2)
-    counts = rng.poisson(means * np.exp(np.sqrt(log_variance) * deviation - log_variance / 2))
-    kinds = np.array([each.kind for each in demands])
-    smooth = np.where(kinds == "normal", np.maximum(means * (1 + cv * deviation), 0.0), means)
-    return np.where(kinds == "poisson", counts, smooth)
+
+    def __init__(self, demands: Sequence[Demand]) -> None:
+        self.demands = tuple(demands)
+        self._levels, self._trends, self._rho, self._common, self._chance, self._cv = (
+            np.array([getattr(each, name) for each in demands])
+            for name in ("level", "trend", "rho", "common", "chance", "cv")
+        )
+        self._counted, self._normal = (np.array([each.kind == kind for each in demands]) for kind in ("poisson", "normal"))
+        self._promoted = [(column, each.promotion) for column, each in enumerate(demands) if each.promotion is not None]
+        self._expected = np.zeros((0, len(demands)))
+
+    def expected(self, steps: int) -> Floats:
+        """What is expected before anything is drawn, promotions left out, `[T, K]`."""
+        clock = np.arange(steps)[:, None]
+        means: Floats = self._levels * np.maximum(1 + clock * self._trends, 0.0)
+        for column, each in enumerate(self.demands):
+            if each.season is not None:
+                wave = np.sin(2 * np.pi * (clock[:, 0] + each.season.phase) / each.season.period)
+                means[:, column] *= 1 + each.season.amplitude * wave
+            for shock in each.shocks:
+                end = steps if shock.length is None else shock.step + shock.length
+                means[shock.step : end, column] *= shock.factor
+        return means
+
+    def draw(self, steps: int, rng: np.random.Generator, *, spread: float = 1.0) -> Floats:
+        """Draws an episode's demand.
+
+        Args:
+            steps: Steps `T`.
+            rng: Where from.
+            spread: What all coefficients of variation are multiplied by.
+
+        Returns:
+            Units, `[T, K]`.
+        """
+        if len(self._expected) < steps:
+            self._expected = self.expected(steps)
+        means = self._expected[:steps].copy()
+        for column, promotion in self._promoted:
+            means[:, column] *= _lift(promotion, steps, rng)
+        deviation = np.sqrt(1 - self._common) * rng.standard_normal(means.shape)
+        deviation += np.sqrt(self._common) * rng.standard_normal((steps, 1))
+        if self._rho.any():
+            fresh = np.sqrt(1 - self._rho**2)
+            for step in range(1, steps):
+                deviation[step] = self._rho * deviation[step - 1] + fresh * deviation[step]
+        if (self._chance < 1).any():
+            means = np.where(rng.random(means.shape) < self._chance, means / self._chance, 0.0)
+        cv = spread * self._cv
+        found = np.where(self._normal, np.maximum(means * (1 + cv * deviation), 0.0), means)
+        if self._counted.any():
+            log_variance = np.log1p(cv**2)
+            counts = rng.poisson(means * np.exp(np.sqrt(log_variance) * deviation - log_variance / 2))
+            found = np.where(self._counted, counts, found)
+        return found
 
 
 def _lift(promotion: Promotion, steps: int, rng: np.random.Generator) -> Floats:

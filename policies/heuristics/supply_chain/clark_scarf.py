@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from envs.supply_chain.network import Network, order_of
+from envs.supply_chain.network import Network
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def clark_scarf(network: Network, *, grid: float = 0.02) -> SerialOptimum:
     Raises:
         ValueError: If the network is not such a system.
     """
-    order = order_of(network)
+    order = network.order
     ways = list(network.ways())
     sales = [(name, sale) for name in order for sale in network.nodes[name].sells.values()]
     plain = len(network.products) == 1 and len(ways) == len(order) == len({way.target for way in ways})

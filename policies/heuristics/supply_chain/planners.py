@@ -65,7 +65,7 @@ class RollingPlan(Policy):
         kept = safety * deviation
         start = Start(
             np.maximum(stock - kept, 0.0),
-            flows.transit[world].sum(axis=2),
+            flows.transit[:, :, world].sum(axis=1).T,
             flows.backlog[world] + np.maximum(kept - stock, 0.0),
         )
         _, sent = program.solve(start, self._courses(world, task, program.steps))

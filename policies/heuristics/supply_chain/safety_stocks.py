@@ -29,6 +29,8 @@ WORLDS, SEED = 48, 7_000_001
 """Worlds that every candidate meets, and their seed, which is used nowhere else."""
 TOGETHER = 1536
 """Most worlds stepped at once."""
+FINEST = 0.03
+"""Shortest step of the search [mean demand of a step, by root of lead time]."""
 SMALL = 16
 """Networks of no more ways have a safety stock for each."""
 
@@ -55,7 +57,7 @@ def fixed_levels(env: SupplyChainEnv, task: SupplyTask, safety: Floats) -> Float
     plan = env.plan_of(task)
     lead = (plan.shortest + plan.longest) / 2
     rate = task.demand * np.append(plan.rate, 0.0)[plan.target]
-    return rate * (lead + PRIOR_CV * np.sqrt(lead) * safety)
+    return rate * (lead + np.sqrt(lead) * safety)
 
 
 def tuned_levels(env: SupplyChainEnv, task: SupplyTask) -> Floats:
@@ -89,9 +91,9 @@ def key_of(config: SupplyConfig, task: SupplyTask) -> str:
     network = config.loaded[task.network or next(iter(config.loaded))]
     parts = {
         "network": network.model_dump(mode="json", by_alias=True),
-        "config": config.model_dump(mode="json", include={"reach", "smoothing", "collaboration", "longest_delay"}),
+        "config": config.model_dump(mode="json", include={"around", "reach", "smoothing", "longest_delay"}),
         "task": task.model_dump(mode="json", exclude={"name", "network"}),
-        "search": ["fixed levels", WORLDS, SEED],
+        "search": ["fixed levels of mean demand", WORLDS, SEED],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -118,13 +120,13 @@ def search(config: SupplyConfig, task: SupplyTask) -> Floats:
     alike = np.array([[kind == other for kind in kinds] for other in dict.fromkeys(kinds)])
     moves = np.zeros((len(alike), len(plan.way)))
     moves[:, ways] = alike
-    best = np.clip(critical_ratio(one, task), -config.reach, config.reach)
-    best = _climb(config, task, best, moves, 1.0)
+    best = np.clip(PRIOR_CV * critical_ratio(one, task), -config.reach, config.reach)
+    best = _climb(config, task, best, moves, 0.3)
     if len(ways) > SMALL:
         return best
     each = np.zeros((len(ways), len(plan.way)))
     each[np.arange(len(ways)), ways] = 1.0
-    return _climb(config, task, best, each, 0.5)
+    return _climb(config, task, best, each, 0.15)
 
 
 def _climb(config: SupplyConfig, task: SupplyTask, best: Floats, moves: Floats, step: float) -> Floats:
@@ -135,7 +137,7 @@ def _climb(config: SupplyConfig, task: SupplyTask, best: Floats, moves: Floats, 
     """
     both = np.concatenate([moves, -moves])
     value = _returns(config, task, best[None])[0]
-    while step > 0.1:
+    while step > FINEST:
         candidates = np.clip(best + step * both, -config.reach, config.reach)
         values = _returns(config, task, candidates)
         together = np.clip(best + step * both[values > value].sum(axis=0), -config.reach, config.reach)

@@ -149,7 +149,7 @@ def test_material_is_conserved(found: list[Network], seed: int) -> None:
         assert (lanes <= plan.lane_capacity[:, :-1] + 1e-9).all()
         nodes = flows.pool(moved.sent, "bound", flows.size.nodes)
         assert (nodes <= np.where(luck.strength > 0, plan.node_capacity[:, :-1], 0) + 1e-9).all()
-    there = by_product(flows, flows.on_hand() + flows.pool(flows.transit.sum(axis=(2, 3)), "target", flows.size.cells))
+    there = by_product(flows, flows.on_hand() + flows.pool(flows.moving(), "target", flows.size.cells))
     np.testing.assert_allclose(begun + came, went + there, rtol=1e-9, atol=1e-9)
 
 
@@ -195,7 +195,7 @@ def test_clark_and_scarfs_levels_cost_what_they_are_said_to() -> None:
         stock, order = flows.on_hand(), flows.on_order()
         net = stock + order
         # An echelon's position: all that is at the node or below it, or on order there, less what customers wait for.
-        inside = stock + flows.transit.sum(axis=(2, 3))
+        inside = stock + flows.moving()
         echelon = np.stack([net[:, 0] + inside[:, 1] + inside[:, 2], net[:, 1] + inside[:, 2], net[:, 2]], axis=1)
         orders = np.maximum(levels - (echelon - below[:, None]), 0.0)
         demand = np.zeros_like(stock)
@@ -233,7 +233,7 @@ def test_moving_averages_whip_as_chen_et_al_say(lead: int, window: int) -> None:
     flows = started([single(lead_time=lead)] * worlds)
     rng, luck = np.random.default_rng(3), plain(flows)
     seen = list(rng.normal(100, 5, (window, worlds)))
-    flows.stock[:, 0, 0] = lead * np.mean(seen, axis=0)
+    flows.stock[0, :, 0] = lead * np.mean(seen, axis=0)
     orders = []
     for _ in range(steps):
         level = lead * np.mean(seen[-window:], axis=0)

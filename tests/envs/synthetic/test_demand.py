@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.synthetic.demand import Demand, Promotion, Season, Shock, draw_demand, mean_demand
+from envs.synthetic.demand import Customers, Demand, Promotion, Season, Shock
 
 STEPS = 40_000
 
 
 def drawn(*demands: Demand, steps: int = STEPS, **options: Any) -> Any:
     """Demand of one long episode."""
-    return draw_demand(demands, steps, np.random.default_rng(0), **options)
+    return Customers(demands).draw(steps, np.random.default_rng(0), **options)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_mean_moves_as_it_is_told() -> None:
         shocks=(Shock(step=2, factor=3, length=1), Shock(step=3, factor=0)),
     )
     np.testing.assert_allclose(drawn(demand, steps=5)[:, 0], [10 * 1.5, 11 * 1, 12 * 0.5 * 3, 0, 0])
-    np.testing.assert_allclose(mean_demand([demand], 5)[:, 0], drawn(demand, steps=5)[:, 0])
+    np.testing.assert_allclose(Customers([demand]).expected(5)[:, 0], drawn(demand, steps=5)[:, 0])
     lifted = drawn(Demand(level=1, kind="fixed", promotion=Promotion(chance=0.02, length=5, lift=3)))[:, 0]
     assert set(np.unique(lifted)) == {1, 3}
     changes = np.flatnonzero(np.diff(lifted))
