@@ -56,6 +56,7 @@ class SupplyChainEnv(BatchedEnv):
         forecasts: What nodes expect.
         seats: Who orders by which ways.
         wanted: What customers asked for in the last step, `[B, M]`.
+        asked: What was asked of each cell in the last step, by customers, nodes and makers, `[B, M]`.
         money: What rewards are in units of [currency], `[B]`.
     """
 
@@ -111,7 +112,7 @@ class SupplyChainEnv(BatchedEnv):
         self._supply = np.zeros((num_worlds, *next(iter(self._supplies.values())).shape), np.int64)
         self._roles = np.zeros((num_worlds, self.size.nodes + 1, len(ROLES)))
         self._ordered = np.zeros((num_worlds, self.size.ways))
-        self._asked = np.zeros((num_worlds, self.size.cells))
+        self.asked = np.zeros((num_worlds, self.size.cells))
         self.wanted = np.zeros((num_worlds, self.size.cells))
         self._unmet = np.zeros((num_worlds, self.size.nodes))
         self._mean = np.ones((num_worlds, self.size.cells))
@@ -175,7 +176,7 @@ class SupplyChainEnv(BatchedEnv):
         self.forecasts.begin(worlds, self.flows.plan.rate[worlds])
         self.kpis.begin(worlds)
         self._ordered[worlds] = self.flows.plan.way_rate[worlds]
-        self._asked[worlds], self.wanted[worlds] = self.flows.plan.rate[worlds], self.flows.plan.level[worlds]
+        self.asked[worlds], self.wanted[worlds] = self.flows.plan.rate[worlds], self.flows.plan.level[worlds]
         self._unmet[worlds] = 0.0
         for world in worlds:
             self._foresee(int(world))
@@ -301,8 +302,8 @@ class SupplyChainEnv(BatchedEnv):
     def _learn(self, moved: Moved, demand: Floats) -> None:
         """What nodes make of what they were asked for."""
         self._ordered, self.wanted = moved.ordered, demand
-        self._asked = demand + self.flows.asked_by(moved.ordered)
-        self.forecasts.see(self._sold_on(demand) if self.config.collaboration else self._asked)
+        self.asked = demand + self.flows.asked_by(moved.ordered)
+        self.forecasts.see(self._sold_on(demand) if self.config.collaboration else self.asked)
 
     def _sold_on(self, sold: Floats) -> Floats:
         """What customers' demand means to every cell upstream, `[B, M]`: all plan with what is sold."""
@@ -322,7 +323,7 @@ class SupplyChainEnv(BatchedEnv):
             self.forecasts,
             self.future.luck(np.minimum(self.clock, self._limits - 1)),
             self._ordered,
-            self._asked,
+            self.asked,
             self._unmet,
             self._alarm,
         )
@@ -353,7 +354,7 @@ class SupplyChainEnv(BatchedEnv):
     def _metrics(self, worlds: IntArray) -> dict[str, Any]:
         return self.kpis.figures(worlds)
 
-    _TABLES = ("_ordered", "_asked", "wanted", "_unmet")
+    _TABLES = ("_ordered", "asked", "wanted", "_unmet")
 
     def _get_state(self) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from policies.heuristics import Baselines
 from policies.heuristics.supply_chain.levels import AsSold, BaseStock, ClarkScarf, Tuned
+from policies.heuristics.supply_chain.orderers import CappedBaseStock, ReorderPoint, Sterman
 from policies.heuristics.supply_chain.safety_stocks import critical_ratio
 
 BASELINES = Baselines(
@@ -12,6 +13,9 @@ BASELINES = Baselines(
     policies={
         "as_sold": AsSold,
         "newsvendor": lambda: BaseStock(critical_ratio, "newsvendor"),
+        "s_S": ReorderPoint,
+        "capped": CappedBaseStock,
+        "sterman": Sterman,
         "tuned": Tuned,
     },
     attainable="tuned",  # it sees what the agents do, and plays by the same actions

@@ -20,14 +20,14 @@ OfTask = Callable[[SupplyChainEnv, SupplyTask], Floats]
 """A figure of each way for a task, `[S]`."""
 
 
-class _Levels(Policy):
+class Levels(Policy):
     """Orders up to levels, as near as actions come to them."""
 
     def bind(self, env: BatchedEnv) -> None:
         """Keeps the env."""
         assert isinstance(env, SupplyChainEnv)
         self._env = env
-        self._known: tuple[list[int], Floats] | None = None
+        self._known: dict[OfTask, tuple[list[int], Floats]] = {}
 
     def act(
         self, observation: Observation, state: PolicyState, *, deterministic: bool, rng: np.random.Generator
@@ -43,14 +43,14 @@ class _Levels(Policy):
         """A figure of the worlds' tasks, `[B, S]`; found once as long as these stay."""
         tasks = self._env.tasks
         played = [id(task) for task in tasks]
-        if self._known is None or self._known[0] != played:
+        if figure not in self._known or self._known[figure][0] != played:
             each = {id(task): task for task in tasks}
             found = {key: figure(self._env, task) for key, task in each.items() if isinstance(task, SupplyTask)}
-            self._known = played, np.stack([found[key] for key in played])
-        return self._known[1]
+            self._known[figure] = played, np.stack([found[key] for key in played])
+        return self._known[figure][1]
 
 
-class AsSold(_Levels):
+class AsSold(Levels):
     """Orders what was asked for: by customers in the last step, by nodes downstream in this one; the fastest way."""
 
     name = "as_sold"
@@ -61,7 +61,7 @@ class AsSold(_Levels):
         return env.there() + np.where(env.seats.fastest, env.flows.of(env.wanted, "target"), 0.0)
 
 
-class BaseStock(_Levels):
+class BaseStock(Levels):
     """Orders up to the forecast over the lead time and a safety stock.
 
     Args:
@@ -78,7 +78,7 @@ class BaseStock(_Levels):
         return mean + self.by_world(self.safety) * deviation
 
 
-class Tuned(_Levels):
+class Tuned(Levels):
     """Orders up to levels that were tuned by simulation, and do not move."""
 
     name = "tuned"
@@ -88,7 +88,7 @@ class Tuned(_Levels):
         return self.by_world(tuned_levels)
 
 
-class ClarkScarf(_Levels):
+class ClarkScarf(Levels):
     """Plays the optimum of a serial system: each node's level is its echelon's, less that of those below."""
 
     name = "clark_scarf"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist
@@ -157,16 +157,32 @@ def _returns(config: SupplyConfig, task: SupplyTask, candidates: Floats) -> Floa
     each = TOGETHER // WORLDS
     for start in range(0, len(candidates), each):
         some = candidates[start : start + each]
-        env = SupplyChainEnv(config, WORLDS * len(some), task=task)
-        env.reset(SEED)
-        env.replay([(SEED, world, 0) for _ in some for world in range(WORLDS)], range(env.num_worlds))
-        env.restart(range(env.num_worlds))
-        levels = np.repeat(fixed_levels(env, task, some), WORLDS, axis=0)
-        final = None
-        while final is None:
-            final = env.step(env.actions_for(levels)).final
-        found.append(final.mean_returns().reshape(len(some), WORLDS).mean(axis=1))
+        fixed = fixed_levels(SupplyChainEnv(config, 1, task=task), task, some)
+        levels = np.repeat(fixed, WORLDS, axis=0)
+        found.append(returns_of(config, task, len(some), lambda env, levels=levels: levels))
     return np.concatenate(found)
+
+
+def returns_of(
+    config: SupplyConfig, task: SupplyTask, count: int, levels: Callable[[SupplyChainEnv], Floats]
+) -> Floats:
+    """Mean returns of rules played side by side, `[C]`, each in the same worlds.
+
+    Args:
+        config: Of the network alone.
+        task: The task.
+        count: How many rules, `C`.
+        levels: What all ask for now, `[C x WORLDS, S]`, rule by rule.
+    """
+    env = SupplyChainEnv(config, WORLDS * count, task=task)
+    env.reset(SEED)
+    env.replay([(SEED, world, 0) for _ in range(count) for world in range(WORLDS)], range(env.num_worlds))
+    env.restart(range(env.num_worlds))
+    final = None
+    while final is None:
+        final = env.step(env.actions_for(levels(env))).final
+    means: Floats = final.mean_returns().reshape(count, WORLDS).mean(axis=1)
+    return means
 
 
 def _row(env: SupplyChainEnv, safety: Sequence[float] | Floats) -> Floats:
