@@ -147,6 +147,11 @@ class BatchedEnv(ABC):
         return [agent for group in self.groups.values() for agent in group.agent_ids]
 
     @property
+    def objective_weights(self) -> NDArray[np.float64]:
+        """What each objective weighs in the reward of each world's task, `[B, R]`."""
+        return self._ledger.weights
+
+    @property
     def clock(self) -> IntArray:
         """Steps taken in each world's current episode, int64 `[B]`."""
         return self._ledger.clock

@@ -7,10 +7,10 @@ from typing import Any, cast
 import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 
-from envs.base import Actions, AgentGroup, BatchedEnv, IntArray, Observation, Outcome, Task
+from envs.base import Actions, AgentGroup, BatchedEnv, FloatArray, IntArray, Observation, Outcome, Task
 from envs.supply_chain.accounts import earned
 from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
-from envs.supply_chain.flows import Flows, Moved
+from envs.supply_chain.flows import Flows, Luck, Moved
 from envs.supply_chain.forecasts import Forecasts
 from envs.supply_chain.future import Future, Places
 from envs.supply_chain.kpis import Kpis
@@ -18,6 +18,7 @@ from envs.supply_chain.network import ROLES, Network, Node
 from envs.supply_chain.observations import Observer, Seen
 from envs.supply_chain.plan import Floats, Plan, Size
 from envs.supply_chain.seats import Hall, Seats, taken
+from envs.supply_chain.tape import Moment
 
 RECENT = 0.1
 """Weight of the newest step in what was unmet of late."""
@@ -117,6 +118,8 @@ class SupplyChainEnv(BatchedEnv):
         self._unmet = np.zeros((num_worlds, self.size.nodes))
         self._mean = np.ones((num_worlds, self.size.cells))
         self._alarm = np.ones(num_worlds, np.bool_)
+        self._begun = np.ones(num_worlds, np.bool_)
+        self._tape: list[Moment] | None = None
         self._limits = np.ones(num_worlds, np.int64)
         self.admit(self._next_tasks[0])
 
@@ -178,6 +181,7 @@ class SupplyChainEnv(BatchedEnv):
         self._ordered[worlds] = self.flows.plan.way_rate[worlds]
         self.asked[worlds], self.wanted[worlds] = self.flows.plan.rate[worlds], self.flows.plan.level[worlds]
         self._unmet[worlds] = 0.0
+        self._begun[worlds] = True
         for world in worlds:
             self._foresee(int(world))
 
@@ -237,7 +241,7 @@ class SupplyChainEnv(BatchedEnv):
 
         Orders are known upstream in the same step; of the ways to one product the fastest is ordered first.
         """
-        return self.flows.known_upstream(levels - self.there(), self.seats.turn)
+        return self.flows.wiring.known_upstream(levels - self.there(), self.seats.turn)
 
     def levels_for(self, orders: Floats) -> Floats:
         """The levels at which `orders` has so much ordered by each way, `[B, S]`."""
@@ -277,11 +281,13 @@ class SupplyChainEnv(BatchedEnv):
     # -- a step ----------------------------------------------------------------------------------------------------
 
     def _advance(self, actions: Actions) -> Outcome:
-        orders = self.orders(self.levels(actions))
-        clock = self.clock
-        demand = self.future.demand[np.arange(self.num_worlds), clock]
+        levels, clock = self.levels(actions), self.clock
+        demand, luck = self.future.demand[np.arange(self.num_worlds), clock], self.future.luck(clock)
+        if self._tape is not None:
+            self._record(levels, demand, luck)
+        orders = self.orders(levels)
         before = self.flows.backlog.copy()
-        moved = self.flows.step(orders, demand, self.future.luck(clock))
+        moved = self.flows.step(orders, demand, luck)
         at_once = np.maximum(moved.served - before, 0.0)
         objectives = earned(self.flows, moved, self._ordered) / self.money[:, None, None]
         self._learn(moved, demand)
@@ -298,6 +304,45 @@ class SupplyChainEnv(BatchedEnv):
             objectives={role: paid[:, part] for role, part in self._slices.items()},
             costs={role: costs[:, part].astype(np.float32) for role, part in self._slices.items()},
         )
+
+    # -- derivatives -----------------------------------------------------------------------------------------------
+
+    def record(self) -> None:
+        """Begins a tape, from which `slopes` will be; see `envs.base.Differentiable`."""
+        self._tape = []
+        self._begun[:] = True
+
+    def _record(self, levels: Floats, demand: Floats, luck: Luck) -> None:
+        """Writes down a step that is about to be taken."""
+        assert self._tape is not None
+        agents = sum(alive.sum(axis=1) for alive in self.alive.values())
+        self._tape.append(
+            Moment(
+                self._begun.copy(),
+                self.flows.get_state() if self._begun.any() else None,
+                self.flows.wiring,
+                self.seats.turn.copy(),
+                self.seats.ways.copy(),
+                self.objective_weights / (self.money * np.maximum(agents, 1))[:, None],
+                self._ordered.copy(),
+                levels,
+                self.span()[1],
+                demand,
+                luck,
+            )
+        )
+        self._begun[:] = False
+
+    def slopes(self) -> dict[str, FloatArray]:
+        """How the team's return changes with each action since `record`; see `envs.base.Differentiable`."""
+        if not self._tape:
+            raise RuntimeError("slopes: no step was recorded; call record() before the steps")
+        from envs.supply_chain.slopes import slopes  # torch is slow to import, and only who learns by slopes needs it
+
+        tape, self._tape = self._tape, None
+        each = slopes(tape, self.size)
+        rows = np.stack([taken(own * m.room, m.ways) for own, m in zip(each, tape, strict=True)])
+        return {role: rows[:, :, part].astype(np.float32) for role, part in self._slices.items()}
 
     def _learn(self, moved: Moved, demand: Floats) -> None:
         """What nodes make of what they were asked for."""

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from envs.supply_chain.plan import Bools, Floats, Ints, Plan, Size
+from envs.supply_chain.wiring import Wiring
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Flows:
         size: How large the networks are at most.
 
     Attributes:
-        plan: The networks, an axis of worlds before all others.
+        plan, wiring: The networks, an axis of worlds before all others; new objects when they change.
         stock: By age, `[G, B, M]`: index `g` keeps for `g + 1` more steps; what keeps for ever is in the last.
         transit: On its way, by the steps until it arrives, and by age, `[H, G, B, S]`; the first arrives next.
         open: Ordered and not sent yet, `[B, S]`.
@@ -98,8 +99,7 @@ class Flows:
         self.backlog = np.zeros((worlds, cells))
         self.latest = np.zeros((worlds, ways), np.int64)
         self._played: list[Plan | None] = [None] * worlds
-        self._numbers: dict[str, Ints] = {}
-        self._prepare()
+        self.wiring = Wiring(self.plan, size)
 
     def begin(self, worlds: Ints, plans: list[Plan]) -> None:
         """Starts networks anew, with the stock that they start with."""
@@ -111,11 +111,13 @@ class Flows:
     def _install(self, worlds: Sequence[int], plans: Sequence[Plan]) -> None:
         """Has worlds play networks, where they do not already."""
         changed = [(world, plan) for world, plan in zip(worlds, plans, strict=True) if self._played[world] is not plan]
+        if not changed:
+            return
+        self.plan = self.plan.copy()  # whoever keeps the one before may count on it
         for world, plan in changed:
             self.plan.put(world, plan)
             self._played[world] = plan
-        if changed:
-            self._prepare()
+        self.wiring = Wiring(self.plan, self.size)
 
     # -- what is where ---------------------------------------------------------------------------------------------
 
@@ -134,64 +136,16 @@ class Flows:
         return total
 
     def pool(self, values: Floats, what: str, size: int) -> Floats:
-        """Sums of the ways that have the same number, `[B, size]`; `what` is one of the plan's arrays of numbers."""
-        numbers = self._numbers[what]
-        shape = (len(values), size + 1)
-        summed: Floats = np.bincount(numbers.ravel(), values.ravel(), shape[0] * shape[1]).astype(
-            np.float64, copy=False
-        )
-        return summed.reshape(shape)[:, :size]
+        """Sums of the ways that have the same number; see `Wiring.pool`."""
+        return self.wiring.pool(values, what, size)
 
     def of(self, table: Any, what: str, outside: float = 0.0) -> Any:
-        """A figure of cells, lanes or nodes `[B, X]`, of each way, `[B, S]`: the other way round than `pool`.
-
-        Args:
-            table: The figure.
-            what: One of the plan's arrays of numbers.
-            outside: The figure of what has the number after the last.
-        """
-        padded = np.empty((len(table), table.shape[1] + 1), table.dtype)
-        padded[:, :-1], padded[:, -1] = table, outside
-        return padded.take(self._numbers[what], mode="clip")
-
-    def numbers(self, what: str) -> Ints:
-        """One of the plan's arrays of numbers, `[B, S]`, counted through all worlds, with one after the last of each."""
-        return self._numbers[what]
+        """A figure of cells, lanes or nodes, of each way; see `Wiring.of`."""
+        return self.wiring.of(table, what, outside)
 
     def asked_by(self, orders: Floats) -> Floats:
-        """What orders `[B, S]` ask of the cells that they come from, or are made of, `[B, M]`."""
-        return self._asked(orders.ravel()[self._asking] * self._units)
-
-    def known_upstream(self, missing: Floats, turn: Ints) -> Floats:
-        """What is ordered by each way to cover what is missing, `[B, S]`.
-
-        What is ordered downstream in the same step is missing upstream, too; what is ordered of a product by one way
-        is not missing for those whose turn comes later.
-
-        Args:
-            missing: What is missing without that, `[B, S]`.
-            turn: When each way is ordered, `[B, S]`.
-        """
-        plan, good = self.plan, self.plan.good
-        found = np.zeros_like(missing)
-        ways = [np.flatnonzero((turn == now) & plan.way) for now in range(int(turn.max()) + 1)]
-        of_asking = turn.ravel()[self._asking]
-        changed = np.zeros((len(missing), self.size.cells + 1))
-        target, flat, row = self._numbers["target"].ravel(), found.ravel(), changed.ravel()
-        for now, own in enumerate(ways):
-            into = target[own]
-            orders = np.maximum(missing.ravel()[own] + row[into], 0.0)
-            flat[own] = orders / good.ravel()[own]
-            row -= np.bincount(into, orders, len(row))
-            asked = of_asking == now
-            row += np.bincount(self._asked_of[asked], flat[self._asking[asked]] * self._units[asked], len(row))
-        return found
-
-    def _asked(self, amounts: Floats) -> Floats:
-        """Sums of what each way asks of cells, by cell, `[B, M]`."""
-        shape = (len(self.open), self.size.cells + 1)
-        found: Floats = np.bincount(self._asked_of, amounts, shape[0] * shape[1]).reshape(shape)
-        return found[:, :-1]
+        """What orders ask of the cells that they come from; see `Wiring.asked_by`."""
+        return self.wiring.asked_by(orders)
 
     def waited_for(self) -> Floats:
         """What customers, those downstream and makers at the node wait for, of each cell, `[B, M]`."""
@@ -347,38 +301,18 @@ class Flows:
         age = np.where(life > 0, life - 1, self.size.ages - 1)
         return (np.arange(self.size.ages).reshape(-1, *[1] * life.ndim) == age).astype(np.float64)
 
-    def _prepare(self) -> None:
-        """Numbers of all worlds' cells, lanes and nodes in one row, for `pool`."""
-        size, plan = self.size, self.plan
-        widths = {"source": size.cells, "target": size.cells, "lane": size.lanes}
-        widths |= {"bound": size.nodes, "owner": size.nodes, "seller": size.nodes}
-        tables = {what: getattr(plan, what) for what in widths}
-        for c in range(size.components):
-            tables[f"parts{c}"], widths[f"parts{c}"] = plan.parts[:, :, c], size.cells
-        worlds = np.arange(len(plan.way))[:, None]
-        self._numbers = {what: table + worlds * (widths[what] + 1) for what, table in tables.items()}
-        flat = np.arange(plan.way.size).reshape(plan.way.shape)
-        parts = [(plan.source, self._numbers["source"], np.ones(plan.way.shape))]
-        parts += [
-            (plan.parts[:, :, c], self._numbers[f"parts{c}"], plan.needs[:, :, c]) for c in range(size.components)
-        ]
-        inside = [plan.way & (cells < size.cells) for cells, _, _ in parts]
-        self._asking = np.concatenate([flat[there] for there in inside])
-        self._asked_of = np.concatenate([numbers[there] for there, (_, numbers, _) in zip(inside, parts, strict=True)])
-        self._units = np.concatenate([units[there] for there, (_, _, units) in zip(inside, parts, strict=True)])
-
     # -- state -----------------------------------------------------------------------------------------------------
 
-    _STATE = ("stock", "transit", "open", "backlog", "latest")
+    STATE = ("stock", "transit", "open", "backlog", "latest")
 
     def get_state(self) -> dict[str, Any]:
         """All goods, copied; the plans follow from the tasks."""
-        return {name: getattr(self, name).copy() for name in self._STATE}
+        return {name: getattr(self, name).copy() for name in self.STATE}
 
     def set_state(self, state: dict[str, Any], plans: list[Plan]) -> None:
         """Restores what `get_state` returned."""
         self._install(range(len(plans)), plans)
-        for name in self._STATE:
+        for name in self.STATE:
             setattr(self, name, state[name].copy())
 
 

@@ -173,7 +173,7 @@ class Observer:
         cells[..., 5] = np.sqrt(seen.forecasts.variance) / rate
         found = self._moving
         ways = found[:, :-1]
-        ways[..., :OF_CELLS] = _rows(self._cells, flows.numbers("target"))
+        ways[..., :OF_CELLS] = _rows(self._cells, flows.wiring.numbers("target"))
         ways[..., OF_CELLS] = moving / way_rate
         ways[..., OF_CELLS + 1] = flows.open / way_rate
         ways[..., OF_CELLS + 2] = self._parts(flows, stock)

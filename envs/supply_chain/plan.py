@@ -272,6 +272,10 @@ class Plan:
         """The plan for `count` worlds alike, arrays with an axis before all others."""
         return Plan(**{f.name: np.repeat(getattr(self, f.name)[None], count, axis=0) for f in fields(self)})
 
+    def copy(self) -> Plan:
+        """The same, in arrays of its own."""
+        return Plan(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
+
     def put(self, world: int, plan: Plan) -> None:
         """Has one world play another network."""
         for field in fields(self):

@@ -1,0 +1,95 @@
+"""Which way takes from which cell and brings to which: sums over ways, and figures of theirs, for `B` networks at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.supply_chain.plan import Floats, Ints, Plan, Size
+
+
+class Wiring:
+    """The numbers of a plan, counted through all worlds, so that sums over ways are one call.
+
+    Args:
+        plan: The networks, an axis of worlds before all others; it must not change.
+        size: How large they are at most.
+
+    Attributes:
+        plan, size: As given.
+    """
+
+    def __init__(self, plan: Plan, size: Size) -> None:
+        self.plan, self.size = plan, size
+        widths = {"source": size.cells, "target": size.cells, "lane": size.lanes}
+        widths |= {"bound": size.nodes, "owner": size.nodes, "seller": size.nodes}
+        tables = {what: getattr(plan, what) for what in widths}
+        for c in range(size.components):
+            tables[f"parts{c}"], widths[f"parts{c}"] = plan.parts[:, :, c], size.cells
+        worlds = np.arange(len(plan.way))[:, None]
+        self._numbers: dict[str, Ints] = {what: table + worlds * (widths[what] + 1) for what, table in tables.items()}
+        # All that is asked of cells, pair by pair: what is moved asks of its source, what is made of its components.
+        flat = np.arange(plan.way.size).reshape(plan.way.shape)
+        pairs = [(plan.source, self._numbers["source"], np.ones(plan.way.shape))]
+        pairs += [
+            (plan.parts[:, :, c], self._numbers[f"parts{c}"], plan.needs[:, :, c]) for c in range(size.components)
+        ]
+        inside = [plan.way & (cells < size.cells) for cells, _, _ in pairs]
+        self._asking = np.concatenate([flat[there] for there in inside])
+        self._asked_of = np.concatenate([numbers[there] for there, (_, numbers, _) in zip(inside, pairs, strict=True)])
+        self._units = np.concatenate([units[there] for there, (_, _, units) in zip(inside, pairs, strict=True)])
+
+    def numbers(self, what: str) -> Ints:
+        """One of the plan's arrays of numbers, `[B, S]`, counted through all worlds, one more than it has in each."""
+        return self._numbers[what]
+
+    def pool(self, values: Floats, what: str, size: int) -> Floats:
+        """Sums of the ways that have the same number, `[B, size]`; `what` is one of the plan's arrays of numbers."""
+        shape = (len(values), size + 1)
+        summed: Floats = np.bincount(self._numbers[what].ravel(), values.ravel(), shape[0] * shape[1])
+        return summed.reshape(shape)[:, :size]
+
+    def of(self, table: Any, what: str, outside: float = 0.0) -> Any:
+        """A figure of cells, lanes or nodes `[B, X]`, of each way, `[B, S]`: the other way round than `pool`.
+
+        Args:
+            table: The figure.
+            what: One of the plan's arrays of numbers.
+            outside: The figure of what has the number after the last.
+        """
+        padded = np.empty((len(table), table.shape[1] + 1), table.dtype)
+        padded[:, :-1], padded[:, -1] = table, outside
+        return padded.take(self._numbers[what], mode="clip")
+
+    def asked_by(self, orders: Floats) -> Floats:
+        """What orders `[B, S]` ask of the cells that they come from, or are made of, `[B, M]`."""
+        shape = (len(orders), self.size.cells + 1)
+        asked: Floats = np.bincount(self._asked_of, orders.ravel()[self._asking] * self._units, shape[0] * shape[1])
+        return asked.reshape(shape)[:, :-1]
+
+    def known_upstream(self, missing: Floats, turn: Ints) -> Floats:
+        """What is ordered by each way to cover what is missing, `[B, S]`.
+
+        What is ordered downstream in the same step is missing upstream, too; what is ordered of a product by one way
+        is not missing for those whose turn comes later.
+
+        Args:
+            missing: What is missing without that, `[B, S]`.
+            turn: When each way is ordered, `[B, S]`.
+        """
+        plan, target, good = self.plan, self._numbers["target"].ravel(), self.plan.good.ravel()
+        found, missing = np.zeros(missing.size), missing.ravel()
+        changed = np.zeros(len(plan.way) * (self.size.cells + 1))
+        turns = np.where(plan.way, turn, -1).ravel()
+        asking = turns[self._asking]
+        for now in range(int(turn.max()) + 1):
+            own = np.flatnonzero(turns == now)
+            covered = np.maximum(missing[own] + changed[target[own]], 0.0)
+            found[own] = covered / good[own]
+            changed -= np.bincount(target[own], covered, len(changed))
+            asked = asking == now
+            changed += np.bincount(
+                self._asked_of[asked], found[self._asking[asked]] * self._units[asked], len(changed)
+            )
+        return found.reshape(plan.way.shape)
