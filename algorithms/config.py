@@ -22,7 +22,7 @@ from algorithms.networks.protocol import PolicyNetwork
 from algorithms.runner import BatchedEnvRunner
 from algorithms.torch_settings import MatmulPrecision
 from algorithms.trajectory import Trajectory
-from envs.base import AgentGroup, Task
+from envs.base import AgentGroup, Differentiable, Task
 from envs.registry import get_domain
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -177,6 +177,10 @@ class BatchedConfig(AlgorithmConfig):
         """Whether trajectories hold the global state."""
         return self.network_config().central_critic
 
+    def reads_slopes(self) -> bool:
+        """Whether trajectories hold slopes: then the env must be `envs.base.Differentiable`, its actions continuous."""
+        return False
+
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def validate(self) -> None:
@@ -221,6 +225,10 @@ class BatchedConfig(AlgorithmConfig):
         task = None if self.task is None else checked(domain.task_type, self.task, "task")
         env = domain.env(config, 1, task=task)
         self.groups, self.state_size = env.groups, int(env.state_space.shape[0])
+        if self.reads_slopes() and not isinstance(env, Differentiable):
+            raise ValueError(f"domain: got {self.env!r}, allowed for an algorithm by slopes are envs that have them")
+        if self.reads_slopes() and any(group.discrete for group in env.groups.values()):
+            raise ValueError("action_mode: got discrete actions, allowed for an algorithm by slopes are continuous ones")
         mapping = self.policy_mapping()
         for module_id in mapping.modules:
             if FORBIDDEN.search(module_id) or module_id[-1] in " .":

@@ -73,6 +73,14 @@ _BUILT_IN = {
         algorithm="algorithms.ppo:PPO",
         our_names={"minibatch_size": "minibatch", "num_epochs": "epochs"},
     ),
+    "pathwise": Algorithm(
+        "pathwise",
+        "Learning by slopes, where the env has them.",
+        settings="algorithms.pathwise_settings:PathwiseSettings",
+        configure="algorithms.pathwise:configure",
+        algorithm="algorithms.pathwise:Pathwise",
+        our_names={"minibatch_size": "minibatch", "num_epochs": "epochs"},
+    ),
 }
 
 

@@ -30,7 +30,7 @@ from algorithms.rollout import EpisodeRecord, Rollout
 from algorithms.seeds import Use, derived_seed, generator
 from algorithms.torch_settings import use_threads
 from algorithms.trajectory import Trajectory
-from envs.base import BatchedEnv, Observation, Task
+from envs.base import BatchedEnv, Differentiable, Observation, Task
 from envs.registry import get_domain
 
 
@@ -167,6 +167,9 @@ class BatchedEnvRunner(EnvRunner):
             for group in env.groups.values()
         }
         episodes: list[EpisodeRecord] = []
+        slopes = env if self.config.reads_slopes() and isinstance(env, Differentiable) else None
+        if slopes is not None:
+            slopes.record()
         for step in range(steps):
             for module_id, collector in collectors.items():
                 collector.trajectory.see(step, observation)
@@ -177,8 +180,11 @@ class BatchedEnvRunner(EnvRunner):
                 collector.trajectory.outcome(step, result)
             if result.final is not None:
                 episodes += EpisodeRecord.of(result.final)
+        felt = None if slopes is None else slopes.slopes()
         for collector in collectors.values():
             collector.trajectory.see(steps, observation)
+            if felt is not None:
+                collector.trajectory.feel(felt)
         self._observation = observation
         return episodes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Trajectory:
         states: `[T + 1, B, S]`, or None.
         actions: As sampled, unclipped, `[T, B, A, K]`.
         dist_inputs: `[T, B, A, P]`.
+        slopes: How the team's return changes with each action, `[T, B, A, K]`; None where nobody asked.
         rewards, terminated: `[T, B, A]`.
         ended: Whether the world's episode ended in the step, `[T, B]`.
         endings: The steps in which episodes ended, and how they did.
@@ -75,6 +77,7 @@ class Trajectory:
         self.actions = np.zeros((*self.shape, self.group.num_actions), kind)
         width = self.distribution.required_input_dim(self.group.action_space)
         self.dist_inputs: FloatArray = np.zeros((*self.shape, width), np.float32)
+        self.slopes: FloatArray | None = None
         self.rewards: FloatArray = np.zeros(self.shape, np.float32)
         self.terminated: BoolArray = np.zeros(self.shape, np.bool_)
         self.ended: BoolArray = np.zeros(self.shape[:2], np.bool_)
@@ -108,6 +111,13 @@ class Trajectory:
                 self.masks[step, :, part.columns] = mask[:, part.agents]
         if self.states is not None:
             self.states[step] = observation.state
+
+    def feel(self, slopes: Mapping[str, FloatArray]) -> None:
+        """Writes down how the team's return changes with each action, by group `[T, B, A, K]`."""
+        if self.slopes is None:
+            self.slopes = np.zeros(self.actions.shape, np.float32)
+        for part in self.mapping.modules[self.module_id]:
+            self.slopes[:, :, part.columns] = slopes[part.group][:, :, part.agents]
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """What the module reads at a step, `[B * A, …]`."""

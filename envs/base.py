@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -369,3 +369,28 @@ class BatchedEnv(ABC):
         team = (total / np.maximum(count, 1)).astype(np.float32)[:, None]
         weight = np.float32(self.team_weight)
         return {g: np.where(self.alive[g], (1 - weight) * r + weight * team, np.float32(0)) for g, r in rewards.items()}
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """An env that can say how the team's return changes with what was done, for algorithms that learn by that.
+
+    Its transitions have derivatives, and its actions are such that a change of one is made up for by those after it,
+    without their being others: levels, targets, positions.
+    """
+
+    def record(self) -> None:
+        """From the next step on all is written down that `slopes` needs; what was is forgotten."""
+
+    def slopes(self) -> dict[str, FloatArray]:
+        """How the team's return, mean over agents, changes with each action, those after it as they were.
+
+        Of the return since `record`, or of the episode where it began later; what would come after the last step
+        counts as nothing.
+
+        Returns:
+            By group, `[T, B, A, K]`; of continuous actions, where they are within bounds.
+
+        Raises:
+            RuntimeError: If no step was recorded.
+        """

@@ -26,6 +26,11 @@ from envs.supply_chain.wiring import Wiring
 
 def slopes(tape: list[Moment], size: Size) -> Floats:
     """The derivative of the tape's return, mean over agents, to each level, `[T, B, S]`."""
+    with torch.inference_mode(False), torch.enable_grad():
+        return _slopes(tape, size)
+
+
+def _slopes(tape: list[Moment], size: Size) -> Floats:
     levels = [torch.from_numpy(moment.levels).requires_grad_() for moment in tape]
     goods: _Goods | None = None
     total = torch.zeros((), dtype=torch.float64)
