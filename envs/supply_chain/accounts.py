@@ -8,17 +8,26 @@ from envs.supply_chain.flows import Flows, Moved
 from envs.supply_chain.plan import Floats
 
 
-def earned(flows: Flows, moved: Moved, ordered: Floats) -> Floats:
+def worth(flows: Flows) -> Floats:
+    """What goods in stock and on their way to nodes cost to bring there, `[B, N]` [currency]."""
+    plan, nodes = flows.plan, flows.size.nodes
+    stock: Floats = (flows.on_hand() * plan.value).reshape(len(plan.cell), nodes, -1).sum(axis=2)
+    return stock + flows.pool(flows.moving() * flows.of(plan.value, "target"), "owner", nodes)
+
+
+def earned(flows: Flows, moved: Moved, ordered: Floats, before: Floats) -> Floats:
     """The objectives, in the order of `envs.supply_chain.config.OBJECTIVES`.
 
     Sales are those to customers and to nodes downstream, who pay as purchases what these earn. Held are the goods that
     lie there all step: stock after sending, and where customers are served, after these; what is on its way; and rented
-    space. Backlog is paid for every step, lost sales once.
+    space. Backlog is paid for every step, lost sales once. Stock is the change of what goods are worth: with it nobody
+    is poorer for having bought something, and a step's reward is a profit, not a cash flow.
 
     Args:
         flows: The goods after the step.
         moved: What moved in it.
         ordered: What was ordered in the step before, `[B, S]`.
+        before: What goods were worth before the step, `[B, N]`.
 
     Returns:
         `[B, N, R]` [currency; emissions: kg CO2e; swings: units].
@@ -45,5 +54,6 @@ def earned(flows: Flows, moved: Moved, ordered: Floats) -> Floats:
         -of_ways(plan.order * (moved.ordered > 0)),
         -of_ways(plan.emissions * moved.sent),
         -of_ways(np.abs(moved.ordered - ordered)),
+        worth(flows) - before,
     )
     return np.stack(parts, axis=2)

@@ -14,7 +14,7 @@ from envs.supply_chain.disruptions import Disruptions
 from envs.supply_chain.files import load_network
 from envs.supply_chain.network import Network, NetworkError
 
-OBJECTIVES = ("sales", "purchase", "hold", "backlog", "order", "emissions", "swings")
+OBJECTIVES = ("sales", "purchase", "hold", "backlog", "order", "emissions", "swings", "stock")
 """What the reward is the weighted sum of."""
 COSTS = ("unmet",)
 """What is counted beside it: demand that was not met at once [share of mean demand]."""
@@ -84,9 +84,16 @@ class SupplyTask(Task):
     disruptions: Disruptions = Field(default_factory=Disruptions, description="What goes wrong.")
     service: float = Field(1.0, ge=0, description="Weight of backlog and lost sales beside money.")
     carbon: float = Field(0.0, ge=0, description="Price of emissions [currency a kg CO2e].")
+    valued: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of its cost that goods in stock and on their way are worth, as accountants have it; 0: money "
+        "counts when it is paid, and what is left at the end of an episode is worth nothing.",
+    )
     smooth: float = Field(0.0, ge=0, description="Price of orders that change from step to step [currency a unit].")
 
     @property
     def objective_weights(self) -> Mapping[str, float]:
         """Money weighs 1."""
-        return {"backlog": self.service, "emissions": self.carbon, "swings": self.smooth}
+        return {"backlog": self.service, "emissions": self.carbon, "swings": self.smooth, "stock": self.valued}

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 
 from envs.base import Actions, AgentGroup, BatchedEnv, FloatArray, IntArray, Observation, Outcome, Task
-from envs.supply_chain.accounts import earned
+from envs.supply_chain.accounts import earned, worth
 from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
 from envs.supply_chain.flows import Flows, Luck, Moved
 from envs.supply_chain.forecasts import Forecasts
@@ -39,8 +39,9 @@ class SupplyChainEnv(BatchedEnv):
     ordered: two lanes are a dual-index policy (Veeraraghavan and Scheller-Wolf 2008). Discrete branches are evenly
     spaced values of `a`.
 
-    The reward is made of sales, purchases, holding, backlog, order fees, emissions and swings, in units of the
-    network's `money`: what all nodes sell in a step, price and penalty together, shared among them. Goods that lie at a
+    The reward is made of sales, purchases, holding, backlog, order fees, emissions, swings and the change of what stock
+    is worth, in units of the network's `money`: what all nodes sell in a step, price and penalty together, shared among
+    them. Goods that lie at a
     node all step are paid for: after sending, and where customers are served, after these. So a serial system costs
     what Clark and Scarf's does.
 
@@ -117,6 +118,7 @@ class SupplyChainEnv(BatchedEnv):
         self.wanted = np.zeros((num_worlds, self.size.cells))
         self._unmet = np.zeros((num_worlds, self.size.nodes))
         self._mean = np.ones((num_worlds, self.size.cells))
+        self._worth = np.zeros((num_worlds, self.size.nodes))
         self._alarm = np.ones(num_worlds, np.bool_)
         self._begun = np.ones(num_worlds, np.bool_)
         self._tape: list[Moment] | None = None
@@ -181,6 +183,7 @@ class SupplyChainEnv(BatchedEnv):
         self._ordered[worlds] = self.flows.plan.way_rate[worlds]
         self.asked[worlds], self.wanted[worlds] = self.flows.plan.rate[worlds], self.flows.plan.level[worlds]
         self._unmet[worlds] = 0.0
+        self._worth[worlds] = worth(self.flows)[worlds]
         self._begun[worlds] = True
         for world in worlds:
             self._foresee(int(world))
@@ -289,7 +292,8 @@ class SupplyChainEnv(BatchedEnv):
         before = self.flows.backlog.copy()
         moved = self.flows.step(orders, demand, luck)
         at_once = np.maximum(moved.served - before, 0.0)
-        objectives = earned(self.flows, moved, self._ordered) / self.money[:, None, None]
+        objectives = earned(self.flows, moved, self._ordered, self._worth) / self.money[:, None, None]
+        self._worth = worth(self.flows)
         self._learn(moved, demand)
         missed = (demand - at_once).reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
         usual = self._mean.reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
@@ -399,7 +403,7 @@ class SupplyChainEnv(BatchedEnv):
     def _metrics(self, worlds: IntArray) -> dict[str, Any]:
         return self.kpis.figures(worlds)
 
-    _TABLES = ("_ordered", "asked", "wanted", "_unmet")
+    _TABLES = ("_ordered", "asked", "wanted", "_unmet", "_worth")
 
     def _get_state(self) -> dict[str, Any]:
         return {

@@ -91,6 +91,7 @@ class Plan:
         owner, seller: Node that orders, and that sends, `[S]`; the number after the last if it comes from outside or is
             made.
         level: What customers ask for on average [units a step], `[M]`.
+        value: What a unit costs to bring there by the cheapest ways, yields included [currency], `[M]`.
         rate: What passes through on average [units a step], `[M]`; on each way, `[S]` (`way_rate`), if what can come by
             several ways comes evenly by all.
         node: Whether a node exists, `[N]`.
@@ -112,6 +113,7 @@ class Plan:
     longest: Ints
     crossing: Bools
     level: Floats
+    value: Floats
     rate: Floats
     way_rate: Floats
     price: Floats
@@ -152,6 +154,7 @@ class Plan:
             "seller": np.full(ways, nodes),
             "way_rate": np.zeros(ways),
             "level": np.zeros(cells),
+            "value": np.zeros(cells),
             "rate": np.zeros(cells),
             "parts": np.full((ways, size.components), cells),
             "needs": np.zeros((ways, size.components)),
@@ -218,6 +221,7 @@ class Plan:
                 plan.sale[at], plan.shortage[at] = sale.price, sale.shortage
                 plan.level[at] = sale.demand.level
         plan._pass_on()
+        plan._appraise()
         return plan
 
     def _pass_on(self) -> None:
@@ -244,6 +248,18 @@ class Plan:
         for number in ways:
             at = int(self.target[number])
             self.way_rate[number] = self.rate[at] / count[at] / self.good[number]
+
+    def _appraise(self) -> None:
+        """Finds out what goods are worth: what was paid outside and for making; what nodes pay each other stays."""
+        value = np.zeros(len(self.cell) + 1)
+        for target in dict.fromkeys(self.target[self.way].tolist()):  # cells upstream first, as ways are
+            paths = []
+            for way in np.flatnonzero(self.way & (self.target == target)):
+                parts = float((self.needs[way] * value[self.parts[way]]).sum())
+                paid = 0.0 if self.seller[way] < len(self.node) else float(self.price[way])
+                paths.append((paid + parts + value[self.source[way]]) / self.good[way])
+            value[target] = min(paths)
+        self.value[:] = value[:-1]
 
     def _lay(self, place: int, way: Way, network: Network, nodes: dict[str, int], cell: Any, size: Size) -> None:
         """Writes down one way."""

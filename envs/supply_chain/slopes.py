@@ -136,7 +136,7 @@ class _Network:
         lost = torch.where(plan.lost, missing, 0.0)
         after = _Goods(stock, (*moving[1:], empty), (opened - sent).clamp(min=0.0), missing - lost, latest, ordered)
         after = self.aged(after) if self.spoils else after
-        earned = self.earned(after, ordered, goods.ordered, sent, on_way, left, served, lost)
+        earned = self.earned(goods, after, ordered, sent, on_way, left, served, lost)
         return after, (earned * torch.from_numpy(moment.weights)).sum()
 
     def there(self, goods: _Goods) -> Tensor:
@@ -257,11 +257,18 @@ class _Network:
         stock = torch.where(plan.life > 0, older, goods.stock)
         return _Goods(stock, on_way, goods.open, goods.backlog, goods.latest, goods.ordered)
 
+    def worth(self, goods: _Goods) -> Tensor:
+        """As `envs.supply_chain.accounts.worth`, of all nodes together, `[B]`."""
+        plan = self.plan
+        moving = torch.stack([each.sum(0) for each in goods.transit]).sum(0) * self.of(plan.value, plan.target)
+        total: Tensor = (goods.stock.sum(0) * plan.value).sum(1) + moving.sum(1)
+        return total
+
     def earned(
         self,
+        before: _Goods,
         goods: _Goods,
         ordered: Tensor,
-        before: Tensor,
         sent: Tensor,
         on_way: Tensor,
         left: Tensor,
@@ -283,7 +290,8 @@ class _Network:
             "backlog": -(short * plan.shortage).sum(1),
             "order": torch.zeros_like(paid[:, 0]),
             "emissions": -(plan.emissions * sent).sum(1),
-            "swings": -(ordered - before).abs().sum(1),
+            "swings": -(ordered - before.ordered).abs().sum(1),
+            "stock": self.worth(goods) - self.worth(before),
         }
         return torch.stack([parts[name] for name in OBJECTIVES], 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from policies.heuristics import Baselines
+from policies.heuristics.supply_chain.hindsight import bound
 from policies.heuristics.supply_chain.levels import AsSold, BaseStock, ClarkScarf, Tuned
 from policies.heuristics.supply_chain.orderers import CappedBaseStock, ReorderPoint, Sterman
 from policies.heuristics.supply_chain.safety_stocks import critical_ratio
@@ -19,4 +20,5 @@ BASELINES = Baselines(
         "tuned": Tuned,
     },
     attainable="tuned",  # it sees what the agents do, and plays by the same actions
+    bound=bound,
 )

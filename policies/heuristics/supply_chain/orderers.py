@@ -13,7 +13,8 @@ from envs.supply_chain.env import SupplyChainEnv
 from envs.supply_chain.plan import Floats
 from policies.base import PolicyState
 from policies.heuristics.supply_chain.levels import Levels
-from policies.heuristics.supply_chain.safety_stocks import WORLDS, alone, returns_of, tuned_levels
+from policies.heuristics.supply_chain.memory import alone
+from policies.heuristics.supply_chain.safety_stocks import WORLDS, returns_of, tuned_levels
 
 GAPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Economic order quantities between `s` and `S`, of which simulation picks one."""

@@ -81,7 +81,7 @@ class RollingPlan(Policy):
             lead = self._rng.integers(plan.shortest, plan.longest + 1, shape)
         else:
             lead = np.broadcast_to(-(-(plan.shortest + plan.longest) // 2), shape)
-        program = FlowProgram(plan, lead, np.broadcast_to(plan.good, shape), service=task.service, carbon=task.carbon, settled=self.settled)
+        program = FlowProgram(plan, lead, np.broadcast_to(plan.good, shape), service=task.service, carbon=task.carbon, valued=task.valued, settled=self.settled)
         safety = np.zeros(len(plan.cell) + 1)
         if not self.scenarios:
             mean = (plan.shortest + plan.longest) / 2

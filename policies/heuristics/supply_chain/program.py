@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from envs.supply_chain.plan import Floats, Ints, Plan
 
@@ -66,11 +66,22 @@ class FlowProgram:
         good: Yields, `[K, T, S]`.
         service: Weight of backlog and lost sales beside money.
         carbon: Price of emissions [currency a kg CO2e].
+        valued: Share of its cost that what is left at the end is worth, and what there is at the start.
+        settled: First steps in which the same is sent in all scenarios.
     """
 
-    def __init__(self, plan: Plan, lead: Ints, good: Floats, *, service: float = 1.0, carbon: float = 0.0, settled: int = 1) -> None:
-        self.settled = settled
-        self.plan, self.service, self.carbon = plan, service, carbon
+    def __init__(
+        self,
+        plan: Plan,
+        lead: Ints,
+        good: Floats,
+        *,
+        service: float = 1.0,
+        carbon: float = 0.0,
+        valued: float = 1.0,
+        settled: int = 1,
+    ) -> None:
+        self.plan, self.service, self.carbon, self.valued, self.settled = plan, service, carbon, valued, settled
         self.scenarios, self.steps = lead.shape[:2]
         self._ways, self._cells, self._sold = (np.flatnonzero(each) for each in (plan.way, plan.cell, plan.sold))
         self._lanes = np.flatnonzero(np.isfinite(plan.lane_capacity[:-1]))
@@ -78,10 +89,7 @@ class FlowProgram:
         self._nodes = bound[bound < len(plan.node)]
         self._rented = np.flatnonzero(plan.node & np.isfinite(plan.storage) & (plan.overflow > 0))
         self._number()
-        self._solver = highspy.Highs()
-        self._solver.setOptionValue("output_flag", False)
-        self._solver.setOptionValue("threads", 1)
-        self._pass(lead[..., self._ways], good[..., self._ways])
+        self._write(lead[..., self._ways], good[..., self._ways])
 
     # -- building --------------------------------------------------------------------------------------------------
 
@@ -108,8 +116,8 @@ class FlowProgram:
         self._node_limit, end = numbers(end, len(self._nodes))
         self._space, self._num_rows = numbers(end, len(self._rented))
 
-    def _pass(self, lead: Ints, good: Floats) -> None:
-        """Writes the matrix and the objective, and hands both to the solver."""
+    def _write(self, lead: Ints, good: Floats) -> None:
+        """Writes the matrix and the objective."""
         plan, ways, cells, steps = self.plan, self._ways, self._cells, self.steps
         entries: list[tuple[Any, Any, Any]] = []
         cost = np.zeros(self._num_columns)
@@ -146,6 +154,10 @@ class FlowProgram:
             pay(self._sent[..., by], np.where(lies, hold, 0.0)[of] * units)
         lasts = np.minimum(lead, steps - time)
         arrives = time + lead - 1
+        value = np.append(plan.value, 0.0)
+        left_over = self.valued * value[plan.target[ways]] * good * (arrives >= steps)
+        pay(self._sent, left_over)
+        pay(self._stock[:, -1], self.valued * plan.value[cells])
         k, t, s = np.nonzero(arrives < steps)
         into = place[plan.target[ways]]
         put(self._balance[k, arrives[k, t, s], into[s]], self._sent[k, t, s], -good[k, t, s])
@@ -170,17 +182,8 @@ class FlowProgram:
             put(self._space[..., index, None], self._stock[..., own], -plan.volume[cells[own]])
         pay(self._rent, -plan.overflow[self._rented])
         rows, columns, values = (np.concatenate(each) for each in zip(*entries, strict=True))
-        shape = (self._num_rows, self._num_columns)
-        matrix = sparse.csc_array((values, (rows, columns)), shape)
-        # The solver reads these arrays where they are, so that all have a name until it has.
-        nothing, no_end = np.zeros(shape[1]), np.full(shape[1], np.inf)
-        least, most = np.full(shape[0], -np.inf), np.full(shape[0], np.inf)
-        cost /= self.scenarios
-        self._solver.passModel(
-            shape[1], shape[0], matrix.nnz, int(highspy.MatrixFormat.kColwise), int(highspy.ObjSense.kMaximize), 0.0,
-            cost, nothing, no_end, least, most,
-            matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32), matrix.data, np.zeros(shape[1], np.int32),
-        )
+        self._matrix = sparse.csc_array((values, (rows, columns)), (self._num_rows, self._num_columns))
+        self._cost = -cost / self.scenarios  # the solver minimises
 
     # -- solving ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class FlowProgram:
         Raises:
             ProgramError: If the solver finds no optimum.
         """
-        plan, solver = self.plan, self._solver
+        plan = self.plan
         low, high = np.full(self._num_rows, -np.inf), np.full(self._num_rows, np.inf)
         came = np.zeros((self.steps, len(plan.cell) + 1))
         soon = min(self.steps, start.transit.shape[1])
@@ -217,23 +220,23 @@ class FlowProgram:
         limit = np.where(strength > 0, plan.node_capacity[self._nodes] * np.where(strength > 0, strength, 1.0), 0.0)
         high[self._node_limit] = limit
         low[self._space] = -plan.storage[self._rented]
-        solver.changeRowsBounds(self._num_rows, np.arange(self._num_rows, dtype=np.int32), low, high)
         most = np.full(self._num_columns, np.inf)
         most[self._sent] = np.where(courses.shut[..., self._ways], 0.0, np.inf)
-        solver.changeColsBounds(
-            self._num_columns, np.arange(self._num_columns, dtype=np.int32), np.zeros(self._num_columns), most
+        found = milp(  # with nothing integer: the one call that takes both ends of constraints
+            self._cost, bounds=Bounds(0.0, most), constraints=LinearConstraint(self._matrix, low, high)
         )
-        solver.run()
-        status = solver.getModelStatus()
-        if status != highspy.HighsModelStatus.kOptimal:
-            raise ProgramError(f"linear program: got {solver.modelStatusToString(status)}, allowed is an optimum")
+        if not found.success:
+            raise ProgramError(f"linear program: got {found.message}, allowed is an optimum")
         sent = np.zeros(len(plan.way))
-        sent[self._ways] = np.array(solver.getSolution().col_value)[: len(self._ways)]
-        return solver.getInfo().objective_function_value - self._unavoidable(start), sent
+        sent[self._ways] = found.x[: len(self._ways)]
+        return -float(found.fun) - self._unavoidable(start), sent
 
     def _unavoidable(self, start: Start) -> float:
-        """What is paid whatever is done: for what lies there before the first step, and for what is on its way."""
+        """What is paid whatever is done, and what there is at the start is worth."""
         plan = self.plan
         steps = np.minimum(np.arange(1, start.transit.shape[1] + 1), self.steps)
         lies = np.where(plan.sold | ~plan.cell, 0.0, plan.hold * start.stock).sum()
-        return float(lies + (plan.transit[:, None] * start.transit * steps).sum())
+        value = np.append(plan.value, 0.0)[plan.target][:, None]
+        late = (value * start.transit[:, self.steps :]).sum()  # what does not arrive in time keeps its worth
+        worth = (plan.value * start.stock).sum() + (value * start.transit).sum() - late
+        return float(lies + (plan.transit[:, None] * start.transit * steps).sum() + self.valued * worth)

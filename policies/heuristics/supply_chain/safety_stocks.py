@@ -6,12 +6,8 @@ that follows every demand costs more than it is worth where demand is steady.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -20,15 +16,14 @@ from numpy.typing import NDArray
 from envs.supply_chain.config import SupplyConfig, SupplyTask
 from envs.supply_chain.env import SupplyChainEnv
 from envs.supply_chain.forecasts import PRIOR_CV
-from policies.files import write_text
+from policies.heuristics.supply_chain.memory import Memory, alone
 
 Floats = NDArray[np.float64]
-BUILT_IN = Path(__file__).with_name("safety_stocks.json")
-"""What was tuned for tasks that come with Entrepot."""
 WORLDS, SEED = 48, 7_000_001
 """Worlds that every candidate meets, and their seed, which is used nowhere else."""
 TOGETHER = 1536
 """Most worlds stepped at once."""
+MEMORY = Memory("safety_stocks", f"fixed levels of mean demand, {WORLDS} worlds of seed {SEED}")
 FINEST = 0.03
 """Shortest step of the search [mean demand of a step, by root of lead time]."""
 SMALL = 16
@@ -69,40 +64,12 @@ def tuned(env: SupplyChainEnv, task: SupplyTask) -> Floats:
     """Safety stocks of fixed levels, `[S]`, tuned for a task; from a file if they are in one."""
     config = alone(env.config, task)
     names = [way.name for way in env.network_of(task).ways()]
-    key = key_of(config, task)
-    for file in (BUILT_IN, _own_file()):
-        known = json.loads(file.read_text()).get(key) if file.is_file() else None
-        if known is not None:
-            return _row(env, [known["safety"][name] for name in names])
-    found = search(config, task)
-    remember(_own_file(), key, task, dict(zip(names, found.tolist(), strict=False)))
-    return _row(env, found[: len(names)])
-
-
-def alone(config: SupplyConfig, task: SupplyTask) -> SupplyConfig:
-    """A run's config with the task's network only, whose arrays are no larger than it needs."""
-    places = dict(zip(config.loaded, config.networks, strict=True))
-    name = task.network or next(iter(places))
-    return SupplyConfig(**config.model_dump() | {"networks": (places[name],), "action_mode": "continuous"})
-
-
-def key_of(config: SupplyConfig, task: SupplyTask) -> str:
-    """What safety stocks are remembered by: all that they depend on."""
-    network = config.loaded[task.network or next(iter(config.loaded))]
-    parts = {
-        "network": network.model_dump(mode="json", by_alias=True),
-        "config": config.model_dump(mode="json", include={"around", "reach", "smoothing", "longest_delay"}),
-        "task": task.model_dump(mode="json", exclude={"name", "network"}),
-        "search": ["fixed levels of mean demand", WORLDS, SEED],
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def remember(file: Path, key: str, task: SupplyTask, safety: dict[str, float]) -> None:
-    """Adds an entry to a file of safety stocks."""
-    known = json.loads(file.read_text()) if file.is_file() else {}
-    known[key] = {"task": task.name, "network": task.network, "safety": safety}
-    write_text(file, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    known = MEMORY.recall(config, task)
+    if known is None:
+        known = {"safety": dict(zip(names, search(config, task).tolist(), strict=False))}
+        MEMORY.keep(config, task, known)
+    found = np.array([known["safety"][name] for name in names])
+    return np.pad(found, (0, env.size.ways - len(found)))
 
 
 @lru_cache(maxsize=64)
@@ -183,12 +150,3 @@ def returns_of(
         final = env.step(env.actions_for(levels(env))).final
     means: Floats = final.mean_returns().reshape(count, WORLDS).mean(axis=1)
     return means
-
-
-def _row(env: SupplyChainEnv, safety: Sequence[float] | Floats) -> Floats:
-    return np.pad(np.asarray(safety, np.float64), (0, env.size.ways - len(safety)))
-
-
-def _own_file() -> Path:
-    """Where this user's networks are remembered."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "entrepot" / "safety_stocks.json"

@@ -13,7 +13,8 @@ import pytest
 from envs.supply_chain import SupplyChainEnv, SupplyConfig, SupplyTask, load_network
 from policies.heuristics.supply_chain import safety_stocks
 from policies.heuristics.supply_chain.clark_scarf import clark_scarf
-from policies.heuristics.supply_chain.safety_stocks import critical_ratio, search, tuned
+from policies.heuristics.supply_chain.memory import alone
+from policies.heuristics.supply_chain.safety_stocks import MEMORY, critical_ratio, search, tuned
 from policies.heuristics.supply_chain import BASELINES, AsSold, BaseStock, ClarkScarf, Tuned
 from policies.rollout import play
 from rllib_configs.overrides import load
@@ -85,7 +86,7 @@ def test_the_newsvendors_quantiles_reach_upstream() -> None:
 def test_tuned_stocks_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second time they come from the file; another task, or another setting, has others."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(safety_stocks, "BUILT_IN", tmp_path / "none.json")
+    monkeypatch.setattr(MEMORY, "built_in", tmp_path / "none.json")
     task = SupplyTask(max_steps=20, spread=0.5)
     first = tuned(env(1), task)
     file = tmp_path / "entrepot" / "safety_stocks.json"
@@ -93,21 +94,21 @@ def test_tuned_stocks_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert set(entry["safety"]) == {"to_plant.unit", "to_store.unit", "to_shop.unit"}
     monkeypatch.setattr(safety_stocks, "search", lambda *_: pytest.fail("it was remembered"))
     np.testing.assert_array_equal(tuned(env(1), task), first)
-    keys = {safety_stocks.key_of(SERIAL, each) for each in (task, SupplyTask(max_steps=21, spread=0.5))}
-    keys.add(safety_stocks.key_of(SupplyConfig(networks=("serial",), smoothing=0.2), task))
+    keys = {MEMORY.key_of(SERIAL, each) for each in (task, SupplyTask(max_steps=21, spread=0.5))}
+    keys.add(MEMORY.key_of(SupplyConfig(networks=("serial",), smoothing=0.2), task))
     assert len(keys) == 3
 
 
 def test_what_comes_with_entrepot_is_tuned_already() -> None:
     """Stages and scenarios have their levels in the file: nobody waits for a search to begin training."""
-    config, known = load("supply_chain"), json.loads(safety_stocks.BUILT_IN.read_text())
+    config, known = load("supply_chain"), json.loads(MEMORY.built_in.read_text())
     tasks = [stage.task for stage in stages_of(config).stages]
     tasks += [task for scenario in suite_of(config).scenarios for task in scenario.tasks]
     for task in tasks:
         assert isinstance(task, SupplyTask)
-        alone = safety_stocks.alone(config.env_config(), task)  # type: ignore[arg-type]
-        entry = known[safety_stocks.key_of(alone, task)]
-        assert set(entry["safety"]) == {way.name for way in load_network(alone.networks[0]).ways()}
+        own = alone(config.env_config(), task)  # type: ignore[arg-type]
+        entry = known[MEMORY.key_of(own, task)]
+        assert set(entry["safety"]) == {way.name for way in load_network(own.networks[0]).ways()}
 
 
 def test_search_is_repeatable() -> None:
