@@ -228,7 +228,9 @@ class BatchedConfig(AlgorithmConfig):
         if self.reads_slopes() and not isinstance(env, Differentiable):
             raise ValueError(f"domain: got {self.env!r}, allowed for an algorithm by slopes are envs that have them")
         if self.reads_slopes() and any(group.discrete for group in env.groups.values()):
-            raise ValueError("action_mode: got discrete actions, allowed for an algorithm by slopes are continuous ones")
+            raise ValueError(
+                "action_mode: got discrete actions, allowed for an algorithm by slopes are continuous ones"
+            )
         mapping = self.policy_mapping()
         for module_id in mapping.modules:
             if FORBIDDEN.search(module_id) or module_id[-1] in " .":

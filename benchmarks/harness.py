@@ -90,6 +90,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "faults": Benchmark("What faults cost a run on a cluster of three real nodes (root)", "benchmarks.faults:run"),
     "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
     "serial": Benchmark("PPO on a serial supply chain whose optimum is known", "benchmarks.serial:run"),
+    "networks": Benchmark("What is learned on supply networks, beside planners and bounds", "benchmarks.networks:run"),
+    "yardsticks": Benchmark("Finds levels and bounds of the supply-chain tasks", "benchmarks.yardsticks:run"),
     "leaving": Benchmark("Agents that leave early, with and without standardised values", "benchmarks.leaving:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }

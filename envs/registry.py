@@ -42,6 +42,7 @@ class Domain:
         folder: Folder of the files it brings, as far as it does: `curriculum.yaml`; `suite.yaml`, what its policies are
             examined on and how reports show it; `ALGORITHM.yaml`, settings to learn it with; `sweep.yaml`, what a sweep
             tries. None: it brings none, or it came with Entrepot, where they lie in the folders they concern.
+        learned_by: The algorithm that learns it where nobody says.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Domain:
     make: MakeEnv
     baselines: str = ""
     folder: Path | None = None
+    learned_by: str = "ppo"
 
     def env(
         self,

@@ -16,8 +16,6 @@ from rllib_configs.errors import ConfigError, describe, is_mapping, one_line, sh
 from rllib_configs.schema import ExperimentConfig, experiment, experiment_type
 
 FOLDER = Path(__file__).parent
-DEFAULT_ALGORITHM = "ppo"
-"""How it is learned where nobody says."""
 
 
 def load(
@@ -32,8 +30,8 @@ def load(
 
     Args:
         domain: A built-in domain, or `package.module:attribute`.
-        algorithm: How it is learned, which says which of the domain's YAML files is meant; PPO if None. A `file`
-            says so itself.
+        algorithm: How it is learned, which says which of the domain's YAML files is meant; as the domain says if None. A
+            `file` says so itself.
         file: A user's own YAML, in place of the domain's; it may extend that one.
         overrides: `key.path=value` each, the value as YAML; later ones win.
         values: Values by dotted path, applied after `overrides`.
@@ -43,7 +41,7 @@ def load(
     """
     check_domain(domain)
     if file is None:
-        algorithm = algorithm or DEFAULT_ALGORITHM
+        algorithm = algorithm or default_algorithm(domain)
         found = check_algorithm_name(algorithm)
         brought = file_of(domain, f"{found.name}.yaml") or FOLDER / f"{domain}_{found.name}.yaml"
         tree = read_layers(brought if brought.is_file() else _defaults(found))
@@ -70,6 +68,11 @@ def check_domain(name: str) -> None:
             known = unknown_name("domain", name, domain_names())
             raise ConfigError(f"{known}, or your own package.module:attribute") from error
         raise ConfigError(one_line(error)) from error
+
+
+def default_algorithm(domain: str) -> str:
+    """How a domain is learned where nobody says."""
+    return get_domain(domain).learned_by
 
 
 def check_algorithm_name(name: str) -> Algorithm:
@@ -180,7 +183,8 @@ def set_value(tree: dict[str, Any], path: str, value: Any) -> None:
     Raises:
         ConfigError: If there is no such key.
     """
-    check_path(path, str(tree.get("domain", "")), str(tree.get("algorithm", DEFAULT_ALGORITHM)))
+    domain = str(tree.get("domain", ""))
+    check_path(path, domain, str(tree.get("algorithm") or default_algorithm(domain)))
     *parents, last = path.split(".")
     node = tree
     for name in parents:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from envs.registry import file_of, same_domain
 from rllib_configs.errors import ConfigError, describe
-from rllib_configs.overrides import DEFAULT_ALGORITHM, FOLDER, check_path, read_yaml, set_value, validate
+from rllib_configs.overrides import FOLDER, check_path, read_yaml, set_value, validate
 from rllib_configs.schema import Count, ExperimentConfig
 
 
@@ -94,7 +94,7 @@ class SweepConfig(_Entry):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of all trials, by dotted path, beside the domain's own."
     )
-    algorithm: str = Field(DEFAULT_ALGORITHM, description="The algorithm whose settings these are.")
+    algorithm: str = Field("ppo", description="The algorithm whose settings these are.")
     space: dict[str, Dimension] = Field(min_length=1, description="What is tried, by dotted path.")
 
     @model_validator(mode="after")

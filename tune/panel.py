@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluation.table import table_of
-from rllib_configs.overrides import DEFAULT_ALGORITHM
+from rllib_configs.overrides import default_algorithm
 from rllib_configs.space import default_space
 from tune import figures
 from tune.finish import Finished
@@ -56,7 +56,8 @@ def _facts(finished: Finished) -> list[tuple[str, str]]:
 
 def _next(finished: Finished) -> list[tuple[str, str]]:
     domain, uri = finished.config.domain, finished.config.tracking.uri
-    if finished.config.algorithm != DEFAULT_ALGORITHM:
+    usual = finished.config.algorithm == default_algorithm(domain)
+    if not usual:
         domain += f" --algorithm {finished.config.algorithm}"
     policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
     lines = [
@@ -64,7 +65,7 @@ def _next(finished: Finished) -> list[tuple[str, str]]:
         ("examine it again", f"entrepot evaluate {policy}"),
         ("serve it", f"entrepot serve --models {policy}"),
     ]
-    if default_space(finished.config.domain).is_file() and finished.config.algorithm == DEFAULT_ALGORITHM:
+    if default_space(finished.config.domain).is_file() and usual:
         lines.append(("find better settings", f"entrepot sweep {finished.config.domain} --samples 8"))
     lines.append(("train longer", f"entrepot train {domain} --set stop.minutes=30 --seed {finished.config.seed + 1}"))
     if finished.config.tracking.enabled:

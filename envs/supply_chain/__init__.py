@@ -24,4 +24,5 @@ DOMAIN = Domain(
     SupplyTask,
     SupplyChainEnv,
     baselines="policies.heuristics.supply_chain:BASELINES",
+    learned_by="pathwise",
 )

@@ -35,7 +35,9 @@ class Places:
     def of(cls, network: Network, size: Size) -> Places:
         """Those of a network."""
         products = list(network.products)
-        sold = [(place, name, product) for place, name in enumerate(network.order) for product in network.nodes[name].sells]
+        sold = [
+            (place, name, product) for place, name in enumerate(network.order) for product in network.nodes[name].sells
+        ]
         return cls(
             Customers([network.nodes[name].sells[product].demand for _, name, product in sold]),
             np.array([place * size.products + products.index(product) for place, _, product in sold], np.int64),

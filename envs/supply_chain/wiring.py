@@ -89,7 +89,5 @@ class Wiring:
             found[own] = covered / good[own]
             changed -= np.bincount(target[own], covered, len(changed))
             asked = asking == now
-            changed += np.bincount(
-                self._asked_of[asked], found[self._asking[asked]] * self._units[asked], len(changed)
-            )
+            changed += np.bincount(self._asked_of[asked], found[self._asking[asked]] * self._units[asked], len(changed))
         return found.reshape(plan.way.shape)

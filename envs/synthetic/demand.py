@@ -80,7 +80,9 @@ class Customers:
             np.array([getattr(each, name) for each in demands])
             for name in ("level", "trend", "rho", "common", "chance", "cv")
         )
-        self._counted, self._normal = (np.array([each.kind == kind for each in demands]) for kind in ("poisson", "normal"))
+        self._counted, self._normal = (
+            np.array([each.kind == kind for each in demands]) for kind in ("poisson", "normal")
+        )
         self._promoted = [(column, each.promotion) for column, each in enumerate(demands) if each.promotion is not None]
         self._expected = np.zeros((0, len(demands)))
 

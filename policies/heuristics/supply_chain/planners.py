@@ -18,6 +18,9 @@ from policies.base import Policy, PolicyState
 from policies.heuristics.supply_chain.program import Courses, FlowProgram, Start
 from policies.heuristics.supply_chain.safety_stocks import critical_ratio
 
+SETTLED = 4
+"""First steps in which a plan for scenarios sends the same in all: were it one, all would be known from the next on, and
+nothing kept for what may come."""
 BEYOND = 4
 """How many steps further than its longest path from outside to a customer a plan looks."""
 
@@ -33,8 +36,7 @@ class RollingPlan(Policy):
         seed: Seed of the scenarios.
     """
 
-    def __init__(self, scenarios: int = 0, seed: int = 0, settled: int = 1) -> None:
-        self.settled = settled
+    def __init__(self, scenarios: int = 0, seed: int = 0) -> None:
         self.scenarios, self._seed = scenarios, seed
         self.name = "scenario_lp" if scenarios else "rolling_lp"
 
@@ -81,7 +83,15 @@ class RollingPlan(Policy):
             lead = self._rng.integers(plan.shortest, plan.longest + 1, shape)
         else:
             lead = np.broadcast_to(-(-(plan.shortest + plan.longest) // 2), shape)
-        program = FlowProgram(plan, lead, np.broadcast_to(plan.good, shape), service=task.service, carbon=task.carbon, valued=task.valued, settled=self.settled)
+        program = FlowProgram(
+            plan,
+            lead,
+            np.broadcast_to(plan.good, shape),
+            service=task.service,
+            carbon=task.carbon,
+            valued=task.valued,
+            settled=SETTLED if self.scenarios else 1,
+        )
         safety = np.zeros(len(plan.cell) + 1)
         if not self.scenarios:
             mean = (plan.shortest + plan.longest) / 2

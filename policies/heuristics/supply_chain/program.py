@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from envs.supply_chain.plan import Floats, Ints, Plan
 
@@ -89,6 +89,9 @@ class FlowProgram:
         self._nodes = bound[bound < len(plan.node)]
         self._rented = np.flatnonzero(plan.node & np.isfinite(plan.storage) & (plan.overflow > 0))
         self._number()
+        self._solver = highspy.Highs()
+        self._solver.silent()
+        self._solver.setOptionValue("threads", 1)
         self._write(lead[..., self._ways], good[..., self._ways])
 
     # -- building --------------------------------------------------------------------------------------------------
@@ -117,7 +120,7 @@ class FlowProgram:
         self._space, self._num_rows = numbers(end, len(self._rented))
 
     def _write(self, lead: Ints, good: Floats) -> None:
-        """Writes the matrix and the objective."""
+        """Writes the matrix and the objective, and hands both to the solver, which begins where it last ended."""
         plan, ways, cells, steps = self.plan, self._ways, self._cells, self.steps
         entries: list[tuple[Any, Any, Any]] = []
         cost = np.zeros(self._num_columns)
@@ -140,7 +143,9 @@ class FlowProgram:
         put(self._left[:, 1:], self._stock[:, :-1], 1.0)
         pay(self._stock, -np.where(lies, 0.0, hold))
         pay(self._stock[:, :-1], -np.where(lies, hold, 0.0))
-        outgoing = [(way, int(place[plan.source[w]]), 1.0) for way, w in enumerate(ways) if plan.source[w] < len(plan.cell)]
+        outgoing = [
+            (way, int(place[plan.source[w]]), 1.0) for way, w in enumerate(ways) if plan.source[w] < len(plan.cell)
+        ]
         for way, w in enumerate(ways):
             outgoing += [
                 (way, int(place[part]), float(units))
@@ -182,8 +187,24 @@ class FlowProgram:
             put(self._space[..., index, None], self._stock[..., own], -plan.volume[cells[own]])
         pay(self._rent, -plan.overflow[self._rented])
         rows, columns, values = (np.concatenate(each) for each in zip(*entries, strict=True))
-        self._matrix = sparse.csc_array((values, (rows, columns)), (self._num_rows, self._num_columns))
-        self._cost = -cost / self.scenarios  # the solver minimises
+        matrix = sparse.csc_array((values, (rows, columns)), (self._num_rows, self._num_columns))
+        self._solver.passModel(
+            self._num_columns,
+            self._num_rows,
+            matrix.nnz,
+            int(highspy.MatrixFormat.kColwise),
+            int(highspy.ObjSense.kMaximize),
+            0.0,
+            cost / self.scenarios,
+            np.zeros(self._num_columns),
+            np.full(self._num_columns, np.inf),
+            np.full(self._num_rows, -np.inf),
+            np.full(self._num_rows, np.inf),
+            matrix.indptr.astype(np.int32),
+            matrix.indices.astype(np.int32),
+            matrix.data,
+            np.zeros(self._num_columns, np.int32),
+        )
 
     # -- solving ---------------------------------------------------------------------------------------------------
 
@@ -222,14 +243,16 @@ class FlowProgram:
         low[self._space] = -plan.storage[self._rented]
         most = np.full(self._num_columns, np.inf)
         most[self._sent] = np.where(courses.shut[..., self._ways], 0.0, np.inf)
-        found = milp(  # with nothing integer: the one call that takes both ends of constraints
-            self._cost, bounds=Bounds(0.0, most), constraints=LinearConstraint(self._matrix, low, high)
-        )
-        if not found.success:
-            raise ProgramError(f"linear program: got {found.message}, allowed is an optimum")
+        least, solver = np.zeros(self._num_columns), self._solver
+        solver.changeRowsBounds(self._num_rows, np.arange(self._num_rows, dtype=np.int32), low, high)
+        solver.changeColsBounds(self._num_columns, np.arange(self._num_columns, dtype=np.int32), least, most)
+        solver.run()
+        status = solver.getModelStatus()
+        if status != highspy.HighsModelStatus.kOptimal:
+            raise ProgramError(f"linear program: got {solver.modelStatusToString(status)}, allowed is an optimum")
         sent = np.zeros(len(plan.way))
-        sent[self._ways] = found.x[: len(self._ways)]
-        return -float(found.fun) - self._unavoidable(start), sent
+        sent[self._ways] = np.array(solver.getSolution().col_value)[: len(self._ways)]
+        return float(solver.getInfo().objective_function_value) - self._unavoidable(start), sent
 
     def _unavoidable(self, start: Start) -> float:
         """What is paid whatever is done, and what there is at the start is worth."""

@@ -73,10 +73,15 @@ def tuned(env: SupplyChainEnv, task: SupplyTask) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def search(config: SupplyConfig, task: SupplyTask) -> Floats:
+def search(config: SupplyConfig, task: SupplyTask, finely: bool | None = None) -> Floats:
     """Searches for a task's safety stocks, `[S]`: first one for all ways alike, then, in small networks, one for each.
 
     Alike are ways to nodes of one role that are both made, or both the fastest to their product, or neither.
+
+    Args:
+        config: Of the network alone.
+        task: The task.
+        finely: Whether each way has one of its own; by default in networks of up to `SMALL` ways.
     """
     one = SupplyChainEnv(config, 1, task=task)
     one.reset(SEED)
@@ -89,7 +94,7 @@ def search(config: SupplyConfig, task: SupplyTask) -> Floats:
     moves[:, ways] = alike
     best = np.clip(PRIOR_CV * critical_ratio(one, task), -config.reach, config.reach)
     best = _climb(config, task, best, moves, 0.3)
-    if len(ways) > SMALL:
+    if not (len(ways) <= SMALL if finely is None else finely):
         return best
     each = np.zeros((len(ways), len(plan.way)))
     each[np.arange(len(ways)), ways] = 1.0
