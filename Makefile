@@ -14,7 +14,7 @@ CODE := envs policies algorithms curriculum rllib_configs evaluation tune serve 
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train sweep serve test test-slow test-cluster test-tools coverage lint format bench bench-peers clean
+.PHONY: help setup data train sweep serve test test-slow test-cluster test-tools coverage lint format bench bench-peers clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -56,6 +56,9 @@ sweep: $(VENV)/.run ## Sweep hyperparameters of the trading team
 
 serve: $(VENV)/.run ## Serve the registered champion over HTTP, with a page to try it on
 	$(BIN)/entrepot serve $(ARGS)
+
+data: $(VENV)/.run ## Fetch real demand (32 MB): what households bought in 2017, for the groceries network
+	$(BIN)/python -m envs.synthetic.groceries
 
 test: $(VENV)/.dev test-tools ## Run the tests, but for the slow ones
 	$(BIN)/pytest -n $(WORKERS) -m "not slow" $(ARGS)

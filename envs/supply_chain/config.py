@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from envs.base import EnvConfig, Task
-from envs.supply_chain.disruptions import Disruptions
+from envs.supply_chain.disruptions import Disruptions, Share
 from envs.supply_chain.files import load_network
 from envs.supply_chain.network import Network, NetworkError
 
@@ -79,6 +79,9 @@ class SupplyTask(Task):
 
     max_steps: int = Field(100, ge=1, description="Steps after which an episode is truncated.")
     network: str = Field("", description="Name of one of the run's networks; empty: the first.")
+    span: tuple[Share, Share] = Field(
+        (0.0, 1.0), description="Part of recorded demand that episodes lie in: some to train on, the rest held out."
+    )
     demand: float = Field(1.0, gt=0, le=10, allow_inf_nan=False, description="What all demand is multiplied by.")
     spread: float = Field(1.0, ge=0, le=10, description="What all coefficients of variation are multiplied by.")
     disruptions: Disruptions = Field(default_factory=Disruptions, description="What goes wrong.")
@@ -92,6 +95,12 @@ class SupplyTask(Task):
         "counts when it is paid, and what is left at the end of an episode is worth nothing.",
     )
     smooth: float = Field(0.0, ge=0, description="Price of orders that change from step to step [currency a unit].")
+
+    @model_validator(mode="after")
+    def _forward(self) -> SupplyTask:
+        if not self.span[0] < self.span[1]:
+            raise ValueError(f"span: got {list(self.span)}, allowed is a part that ends after it begins")
+        return self
 
     @property
     def objective_weights(self) -> Mapping[str, float]:

@@ -168,6 +168,12 @@ class SupplyChainEnv(BatchedEnv):
             for place in () if disruption is None else disruption.places:
                 if place not in allowed:
                     raise ValueError(f"disruptions.{kind}: got {place!r}, allowed are {', '.join(allowed)}")
+        longest = self._places[network.name].customers.longest(task.span)
+        if longest is not None and task.max_steps > longest:
+            raise ValueError(
+                f"max_steps: got {task.max_steps}, allowed is at most {longest}, the rows recorded in span "
+                f"{list(task.span)}"
+            )
         if wrong.delays is not None and wrong.delays.steps > self.config.longest_delay:
             raise ValueError(
                 f"disruptions.delays.steps: got {wrong.delays.steps}, allowed is at most the run's longest_delay, "

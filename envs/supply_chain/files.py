@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from envs.supply_chain.network import Network, NetworkError
+from envs.synthetic.demand_files import fetched
 from envs.yaml_files import FileError, fault_line, read_yaml
 
 FOLDER = Path(__file__).parent / "networks"
@@ -42,7 +43,23 @@ def load_network(given: str | Path | Network | Mapping[str, Any]) -> Network:
         raise NetworkError(str(error)) from error
     if not isinstance(data, Mapping):
         raise NetworkError(f"{path}: got {type(data).__name__}, allowed is a mapping with name, products, nodes, lanes")
+    _locate_records(data, path.parent)
     return _parsed(dict(data), str(path))
+
+
+def _locate_records(given: Any, folder: Path) -> None:
+    """Makes paths of recorded demand absolute: they lie beside the network's file, or where `make data` puts them."""
+    if isinstance(given, list):
+        for each in given:
+            _locate_records(each, folder)
+    if not isinstance(given, dict):
+        return
+    recorded = given.get("recorded")
+    if isinstance(recorded, dict) and isinstance(recorded.get("file"), str):
+        file = Path(recorded["file"])
+        recorded["file"] = str(folder / file if file.suffix else fetched(file.name))
+    for each in given.values():
+        _locate_records(each, folder)
 
 
 def _parsed(data: dict[str, Any], where: str) -> Network:

@@ -90,7 +90,7 @@ class Future:
     ) -> None:
         """Draws one world's episode."""
         steps, wrong = task.max_steps, task.disruptions
-        demand = places.customers.draw(steps, rng, spread=task.spread)
+        demand = places.customers.draw(steps, rng, spread=task.spread, span=task.span)
         if wrong.surges is not None:
             demand *= np.where(wrong.surges.drawn(steps, places.shops, rng), wrong.surges.factor, 1.0)
         self.demand[world] = 0.0

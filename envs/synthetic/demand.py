@@ -8,17 +8,20 @@ that goes on from step to step (AR(1)) and has a part that is the same for all w
   `mean + cv^2 mean^2`: with `cv` 0 they are Poisson, else more spread, as real demand is;
 - `fixed`: the mean itself.
 
-Intermittent demand comes with probability `chance` only, and is then so much larger that the mean stays.
+Recorded demand is played as it was, all records of a network from the same row on. Intermittent demand comes with probability `chance` only, and is then so much larger that the mean stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from envs.synthetic.demand_files import DemandFileError, load_demand
 
 Floats = NDArray[np.float64]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -52,11 +55,28 @@ class Shock(_Part):
     length: int | None = Field(None, ge=1, description="How long it lasts [steps]; None: to the end.")
 
 
+class Recorded(_Part):
+    """Demand that was, row by row, in the place of one that is drawn."""
+
+    file: Path = Field(description="A .csv or .parquet file, beside the network's; or the name of what make data fetched.")
+    series: str = Field(description="Which of its series.")
+
+    def load(self) -> Floats:
+        """Its rows [units], `[T]`; raises DemandFileError if there are none."""
+        found = load_demand(self.file)
+        if self.series not in found:
+            raise DemandFileError(f"{self.file}: series: got {self.series!r}, allowed are {', '.join(found)}")
+        return found[self.series]
+
+
 class Demand(_Part):
     """Demand for one product at one place."""
 
-    level: float = Field(ge=0, allow_inf_nan=False, description="Mean [units a step].")
+    level: float = Field(
+        ge=0, allow_inf_nan=False, description="Mean [units a step]; of what is recorded by default that of the record."
+    )
     kind: Literal["poisson", "normal", "fixed"] = Field("poisson", description="How it varies.")
+    recorded: Recorded | None = Field(None, description="A record to play, scaled to the level; nothing is drawn then.")
     cv: float = Field(0.0, ge=0, le=5, description="Coefficient of variation, of counts beside that of chance itself.")
     trend: Finite = Field(0.0, description="Growth of the mean [share of the level a step].")
     rho: float = Field(0.0, ge=0, lt=1, description="Correlation of one step's deviation with the next one's.")
@@ -65,6 +85,15 @@ class Demand(_Part):
     season: Season | None = None
     promotion: Promotion | None = None
     shocks: tuple[Shock, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _level_of_the_record(cls, given: Any) -> Any:
+        """Without a level a record is played as it is."""
+        if not isinstance(given, Mapping) or not given.get("recorded") or "level" in given:
+            return given
+        recorded = Recorded.model_validate(given["recorded"])
+        return {**given, "recorded": recorded, "level": float(recorded.load().mean())}
 
 
 class Customers:
@@ -85,6 +114,15 @@ class Customers:
         )
         self._promoted = [(column, each.promotion) for column, each in enumerate(demands) if each.promotion is not None]
         self._expected = np.zeros((0, len(demands)))
+        self._recorded = [column for column, each in enumerate(demands) if each.recorded is not None]
+        records = [each.recorded.load() for each in demands if each.recorded is not None]
+        if len({len(record) for record in records}) > 1:
+            raise DemandFileError(f"recorded: got records of {sorted({len(r) for r in records})} rows, allowed is one length")
+        levels = self._levels[self._recorded]
+        self._record = np.stack(records, axis=1) if records else np.zeros((0, 0))
+        if records:
+            means = self._record.mean(axis=0)
+            self._record = self._record * (levels / np.where(means > 0, means, 1.0))
 
     def expected(self, steps: int) -> Floats:
         """What is expected before anything is drawn, promotions left out, `[T, K]`."""
@@ -99,13 +137,29 @@ class Customers:
                 means[shock.step : end, column] *= shock.factor
         return means
 
-    def draw(self, steps: int, rng: np.random.Generator, *, spread: float = 1.0) -> Floats:
+    def longest(self, span: tuple[float, float] = (0.0, 1.0)) -> int | None:
+        """Longest episode that a part of the record has room for [steps]; None where nothing is recorded."""
+        first, last = self._rows(span)
+        return last - first if self._recorded else None
+
+    def _rows(self, span: tuple[float, float]) -> tuple[int, int]:
+        return round(span[0] * len(self._record)), round(span[1] * len(self._record))
+
+    def draw(
+        self,
+        steps: int,
+        rng: np.random.Generator,
+        *,
+        spread: float = 1.0,
+        span: tuple[float, float] = (0.0, 1.0),
+    ) -> Floats:
         """Draws an episode's demand.
 
         Args:
             steps: Steps `T`.
             rng: Where from.
             spread: What all coefficients of variation are multiplied by.
+            span: The part of the record that episodes lie in, from 0 to 1; each begins at a random row of it.
 
         Returns:
             Units, `[T, K]`.
@@ -129,6 +183,10 @@ class Customers:
             log_variance = np.log1p(cv**2)
             counts = rng.poisson(means * np.exp(np.sqrt(log_variance) * deviation - log_variance / 2))
             found = np.where(self._counted, counts, found)
+        if self._recorded:
+            first, last = self._rows(span)
+            begin = int(rng.integers(first, last - steps + 1))
+            found[:, self._recorded] = self._record[begin : begin + steps]
         return found
 
 
