@@ -91,6 +91,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
     "serial": Benchmark("PPO on a serial supply chain whose optimum is known", "benchmarks.serial:run"),
     "networks": Benchmark("What is learned on supply networks, beside planners and bounds", "benchmarks.networks:run"),
+    "beer_game": Benchmark("The beer game under three demands, and collaboration", "benchmarks.beer_game:run"),
     "yardsticks": Benchmark("Finds levels and bounds of the supply-chain tasks", "benchmarks.yardsticks:run"),
     "leaving": Benchmark("Agents that leave early, with and without standardised values", "benchmarks.leaving:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
