@@ -225,7 +225,7 @@ class BatchedConfig(AlgorithmConfig):
         task = None if self.task is None else checked(domain.task_type, self.task, "task")
         env = domain.env(config, 1, task=task)
         self.groups, self.state_size = env.groups, int(env.state_space.shape[0])
-        if self.reads_slopes() and not isinstance(env, Differentiable):
+        if self.reads_slopes() and not (domain.slopes and isinstance(env, Differentiable)):
             raise ValueError(f"domain: got {self.env!r}, allowed for an algorithm by slopes are envs that have them")
         if self.reads_slopes() and any(group.discrete for group in env.groups.values()):
             raise ValueError(

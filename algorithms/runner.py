@@ -26,6 +26,7 @@ from ray.rllib.utils.metrics import (
 from algorithms.collector import Collector
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.protocol import network_of
+from algorithms.registry import resolve
 from algorithms.rollout import EpisodeRecord, Rollout
 from algorithms.seeds import Use, derived_seed, generator
 from algorithms.torch_settings import use_threads
@@ -167,9 +168,9 @@ class BatchedEnvRunner(EnvRunner):
             for group in env.groups.values()
         }
         episodes: list[EpisodeRecord] = []
-        slopes = env if self.config.reads_slopes() and isinstance(env, Differentiable) else None
-        if slopes is not None:
-            slopes.record()
+        tape = env if self.config.reads_slopes() and isinstance(env, Differentiable) else None
+        if tape is not None:
+            tape.record()
         for step in range(steps):
             for module_id, collector in collectors.items():
                 collector.trajectory.see(step, observation)
@@ -180,7 +181,7 @@ class BatchedEnvRunner(EnvRunner):
                 collector.trajectory.outcome(step, result)
             if result.final is not None:
                 episodes += EpisodeRecord.of(result.final)
-        felt = None if slopes is None else slopes.slopes()
+        felt = None if tape is None else resolve(get_domain(self.config.env).slopes)(tape.recorded())
         for collector in collectors.values():
             collector.trajectory.see(steps, observation)
             if felt is not None:

@@ -1,8 +1,8 @@
 """The beer game under three kinds of demand, beside tuned base-stock and people, with and without collaboration.
 
-Under independent demand base-stock levels are optimal (Clark and Scarf 1960), under the classic step and where demand goes
-on from week to week (AR(1)) they are not: who follows the forecast can do better. Collaboration passes what customers
-asked for upstream, to all nodes; else each sees what it was asked for itself.
+Under independent demand base-stock levels are optimal (Clark and Scarf 1960), under the classic step and where demand
+goes on from week to week (AR(1)) they are not: who follows the forecast can do better. Collaboration passes what
+customers asked for upstream, to all nodes; else each sees what it was asked for itself.
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ def _bars(demand: str, runs: Sequence[dict[str, Any]]) -> list[Bar]:
     ratios = [np.mean(r["costs"]["learned"]["cost"]) / rules["tuned"] for r in runs if "seed" in r]
     found = seeds_interval(ratios)
     goal = 1.05 if demand == "independent" else 1.0
-    bars = [Bar(f"{demand}: learned over tuned base-stock, cost", found.estimate, goal, at_most=True, low=found.low, high=found.high)]  # fmt: skip
-    return [*bars, *(Bar(f"{demand}: {name}", float(each / rules["tuned"])) for name, each in rules.items() if name != "tuned")]  # fmt: skip
+    title = f"{demand}: learned over tuned base-stock, cost"
+    bars = [Bar(title, found.estimate, goal, at_most=True, low=found.low, high=found.high)]
+    others = [name for name in rules if name != "tuned"]
+    return [*bars, *(Bar(f"{demand}: {name}", float(rules[name] / rules["tuned"])) for name in others)]
 
 
 def _collaboration(runs: Sequence[dict[str, Any]]) -> list[Bar]:

@@ -90,7 +90,8 @@ def _unseen(runs: Sequence[dict[str, Any]]) -> Bar:
     naive, informed = np.mean(rules["as_sold"]), np.mean(rules["tuned"])
     scores = [(np.mean(r["unseen"]) - naive) / (informed - naive) for r in runs if "unseen" in r]
     score = seeds_interval(scores)
-    return Bar("trained on disrupted, played on a network never seen: score", score.estimate, 0.5, low=score.low, high=score.high)  # fmt: skip
+    title = "trained on disrupted, played on a network never seen: score"
+    return Bar(title, score.estimate, 0.5, low=score.low, high=score.high)
 
 
 def _rules(stage: str, task: Any, worlds: int) -> dict[str, Any]:

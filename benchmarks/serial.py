@@ -44,8 +44,9 @@ def run(*, seeds: int = 5, iterations: int = 700, progress: Callable[[str], None
         networks', held to at least 1.3; and the rules'.
     """
     from envs.supply_chain import load_network
+    from policies.heuristics.supply_chain import BASELINES
     from policies.heuristics.supply_chain.clark_scarf import clark_scarf
-    from policies.heuristics.supply_chain import BASELINES, ClarkScarf
+    from policies.heuristics.supply_chain.levels import ClarkScarf
 
     optimum = clark_scarf(load_network("serial")).cost
     rules: dict[str, float] = {}

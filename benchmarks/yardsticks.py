@@ -1,7 +1,7 @@
 """Levels and bounds of the supply-chain tasks that come with Entrepot, found once and kept in files beside the rules.
 
-Where a task or a network changes, so do its entries: run `entrepot bench yardsticks` and commit the files. Here networks
-of up to `FINELY` ways have a level of their own for every way; a user's larger ones have one for each kind, in a minute.
+Where a task or a network changes, so do its entries: run `entrepot bench yardsticks` and commit the files. Here
+networks of up to `FINELY` ways have a level for every way; a user's larger ones have one for each kind, in a minute.
 """
 
 from __future__ import annotations

@@ -373,24 +373,18 @@ class BatchedEnv(ABC):
 
 @runtime_checkable
 class Differentiable(Protocol):
-    """An env that can say how the team's return changes with what was done, for algorithms that learn by that.
+    """An env that keeps a tape, from which `Domain.slopes` says how the team's return changes with what was done.
 
     Its transitions have derivatives, and its actions are such that a change of one is made up for by those after it,
     without their being others: levels, targets, positions.
     """
 
     def record(self) -> None:
-        """From the next step on all is written down that `slopes` needs; what was is forgotten."""
+        """From the next step on all is written down that slopes need; what was is forgotten."""
 
-    def slopes(self) -> dict[str, FloatArray]:
-        """How the team's return, mean over agents, changes with each action, those after it as they were.
-
-        Of the return since `record`, or of the episode where it began later; what would come after the last step
-        counts as nothing.
-
-        Returns:
-            By group, `[T, B, A, K]`; of continuous actions, where they are within bounds.
+    def recorded(self) -> Any:
+        """Ends the tape and hands it over.
 
         Raises:
-            RuntimeError: If no step was recorded.
+            RuntimeError: If none was begun.
         """

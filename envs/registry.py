@@ -43,6 +43,9 @@ class Domain:
             examined on and how reports show it; `ALGORITHM.yaml`, settings to learn it with; `sweep.yaml`, what a sweep
             tries. None: it brings none, or it came with Entrepot, where they lie in the folders they concern.
         learned_by: The algorithm that learns it where nobody says.
+        slopes: Address of what says how the team's return changes with each action on a tape of a
+            `envs.base.Differentiable` env, those after it as they were: by group, `[T, B, A, K]`. What would come after
+            the last step counts as nothing. Empty: it has none.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Domain:
     baselines: str = ""
     folder: Path | None = None
     learned_by: str = "ppo"
+    slopes: str = ""
 
     def env(
         self,

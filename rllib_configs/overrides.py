@@ -30,8 +30,8 @@ def load(
 
     Args:
         domain: A built-in domain, or `package.module:attribute`.
-        algorithm: How it is learned, which says which of the domain's YAML files is meant; as the domain says if None. A
-            `file` says so itself.
+        algorithm: How it is learned, which says which of the domain's YAML files is meant; as the domain says if None.
+            A `file` says so itself.
         file: A user's own YAML, in place of the domain's; it may extend that one.
         overrides: `key.path=value` each, the value as YAML; later ones win.
         values: Values by dotted path, applied after `overrides`.

@@ -25,4 +25,5 @@ DOMAIN = Domain(
     SupplyChainEnv,
     baselines="policies.heuristics.supply_chain:BASELINES",
     learned_by="pathwise",
+    slopes="algorithms.slopes.supply_chain:slopes",
 )

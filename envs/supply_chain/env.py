@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 
-from envs.base import Actions, AgentGroup, BatchedEnv, FloatArray, IntArray, Observation, Outcome, Task
+from envs.base import Actions, AgentGroup, BatchedEnv, IntArray, Observation, Outcome, Task
 from envs.supply_chain.accounts import earned, worth
 from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
 from envs.supply_chain.flows import Flows, Luck, Moved
@@ -18,7 +18,7 @@ from envs.supply_chain.network import ROLES, Network, Node
 from envs.supply_chain.observations import Observer, Seen
 from envs.supply_chain.plan import Floats, Plan, Size
 from envs.supply_chain.seats import Hall, Seats, taken
-from envs.supply_chain.tape import Moment
+from envs.supply_chain.tape import Moment, Tape
 
 RECENT = 0.1
 """Weight of the newest step in what was unmet of late."""
@@ -121,7 +121,7 @@ class SupplyChainEnv(BatchedEnv):
         self._worth = np.zeros((num_worlds, self.size.nodes))
         self._alarm = np.ones(num_worlds, np.bool_)
         self._begun = np.ones(num_worlds, np.bool_)
-        self._tape: list[Moment] | None = None
+        self._tape: Tape | None = None
         self._limits = np.ones(num_worlds, np.int64)
         self.admit(self._next_tasks[0])
 
@@ -315,18 +315,25 @@ class SupplyChainEnv(BatchedEnv):
             costs={role: costs[:, part].astype(np.float32) for role, part in self._slices.items()},
         )
 
-    # -- derivatives -----------------------------------------------------------------------------------------------
+    # -- what derivatives are made of --------------------------------------------------------------------------------
 
     def record(self) -> None:
-        """Begins a tape, from which `slopes` will be; see `envs.base.Differentiable`."""
-        self._tape = []
+        """Begins a tape; see `envs.base.Differentiable`."""
+        self._tape = Tape(self.size, self._slices)
         self._begun[:] = True
+
+    def recorded(self) -> Tape:
+        """Ends it, and hands it over."""
+        if self._tape is None:
+            raise RuntimeError("recorded: nothing was; call record() before the steps")
+        tape, self._tape = self._tape, None
+        return tape
 
     def _record(self, levels: Floats, demand: Floats, luck: Luck) -> None:
         """Writes down a step that is about to be taken."""
         assert self._tape is not None
         agents = sum(alive.sum(axis=1) for alive in self.alive.values())
-        self._tape.append(
+        self._tape.moments.append(
             Moment(
                 self._begun.copy(),
                 self.flows.get_state() if self._begun.any() else None,
@@ -342,17 +349,6 @@ class SupplyChainEnv(BatchedEnv):
             )
         )
         self._begun[:] = False
-
-    def slopes(self) -> dict[str, FloatArray]:
-        """How the team's return changes with each action since `record`; see `envs.base.Differentiable`."""
-        if not self._tape:
-            raise RuntimeError("slopes: no step was recorded; call record() before the steps")
-        from envs.supply_chain.slopes import slopes  # torch is slow to import, and only who learns by slopes needs it
-
-        tape, self._tape = self._tape, None
-        each = slopes(tape, self.size)
-        rows = np.stack([taken(own * m.room, m.ways) for own, m in zip(each, tape, strict=True)])
-        return {role: rows[:, :, part].astype(np.float32) for role, part in self._slices.items()}
 
     def _learn(self, moved: Moved, demand: Floats) -> None:
         """What nodes make of what they were asked for."""

@@ -41,12 +41,12 @@ WAYS = (
     "fee",
     "made",
 )
-"""Of a product that can be ordered: stock; stock and all on order less all waited for; what arrives next; what was asked
-for in the last step; forecast and its deviation; what is on its way, and what is still open, by this way; how many
-steps' worth of the scarcest component there is; whether the way is shut; and what stays as it is in an episode: holding
-cost and penalty as shares of the network's largest two; mean lead time and its range [20 and 10 steps]; price beside
-the dearest way's; capacity, and smallest order; fee of an order, in steps of holding a mean order; whether it is made
-here."""
+"""Of a product that can be ordered: stock; stock and all on order less all waited for; what arrives next; what was
+asked for in the last step; forecast and its deviation; what is on its way, and what is still open, by this way; how
+many steps' worth of the scarcest component there is; whether the way is shut; and what stays as it is in an episode:
+holding cost and penalty as shares of the network's largest two; mean lead time and its range [20 and 10 steps]; price
+beside the dearest way's; capacity, and smallest order; fee of an order, in steps of holding a mean order; whether it is
+made here."""
 OF_CELLS, MOVING = WAYS.index("on_way"), WAYS.index("hold")
 """Features of a way's product at its node come first, then those of the way, and from here on those that stay."""
 BUYERS = ("waiting", "asked", "share", "sold")  # the first two move
@@ -161,7 +161,7 @@ class Observer:
 
     def _write_ways(self, seen: Seen) -> NDArray[np.float32]:
         """What moves of each way, `[B, S + 1, F]`."""
-        flows, plan, rate, way_rate = seen.flows, seen.flows.plan, self._rate[:, :-1], self._way_rate
+        flows, rate, way_rate = seen.flows, self._rate[:, :-1], self._way_rate
         stock, moving = flows.on_hand(), flows.moving()
         order = flows.pool(moving + flows.open, "target", flows.size.cells)
         cells = self._cells[:, :-1]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from envs.supply_chain.flows import Luck
-from envs.supply_chain.plan import Bools, Floats, Ints
+from envs.supply_chain.plan import Bools, Floats, Ints, Size
 from envs.supply_chain.wiring import Wiring
 
 
@@ -35,3 +35,18 @@ class Moment:
     room: Floats
     demand: Floats
     luck: Luck
+
+
+@dataclass(frozen=True)
+class Tape:
+    """A rollout.
+
+    Attributes:
+        size: How large the networks are at most.
+        parts: The seats of each role.
+        moments: Its steps.
+    """
+
+    size: Size
+    parts: dict[str, slice]
+    moments: list[Moment] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Which way takes from which cell and brings to which: sums over ways, and figures of theirs, for `B` networks at once."""
+"""Which way takes from which cell and brings to which: sums over ways, and figures of theirs, in `B` networks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class Wiring:
     def pool(self, values: Floats, what: str, size: int) -> Floats:
         """Sums of the ways that have the same number, `[B, size]`; `what` is one of the plan's arrays of numbers."""
         shape = (len(values), size + 1)
-        summed: Floats = np.bincount(self._numbers[what].ravel(), values.ravel(), shape[0] * shape[1])
+        summed: Floats = np.bincount(self._numbers[what].ravel(), values.ravel(), shape[0] * shape[1]).astype(
+            np.float64, copy=False
+        )
         return summed.reshape(shape)[:, :size]
 
     def of(self, table: Any, what: str, outside: float = 0.0) -> Any:
@@ -65,7 +67,8 @@ class Wiring:
     def asked_by(self, orders: Floats) -> Floats:
         """What orders `[B, S]` ask of the cells that they come from, or are made of, `[B, M]`."""
         shape = (len(orders), self.size.cells + 1)
-        asked: Floats = np.bincount(self._asked_of, orders.ravel()[self._asking] * self._units, shape[0] * shape[1])
+        amounts = orders.ravel()[self._asking] * self._units
+        asked: Floats = np.bincount(self._asked_of, amounts, shape[0] * shape[1]).astype(np.float64, copy=False)
         return asked.reshape(shape)[:, :-1]
 
     def known_upstream(self, missing: Floats, turn: Ints) -> Floats:

@@ -8,7 +8,8 @@ that goes on from step to step (AR(1)) and has a part that is the same for all w
   `mean + cv^2 mean^2`: with `cv` 0 they are Poisson, else more spread, as real demand is;
 - `fixed`: the mean itself.
 
-Recorded demand is played as it was, all records of a network from the same row on. Intermittent demand comes with probability `chance` only, and is then so much larger that the mean stays.
+Intermittent demand comes with probability `chance` only, and is then so much larger that the mean stays. Recorded
+demand is played as it was, all records of a network from the same row on.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Shock(_Part):
 class Recorded(_Part):
     """Demand that was, row by row, in the place of one that is drawn."""
 
-    file: Path = Field(description="A .csv or .parquet file, beside the network's; or the name of what make data fetched.")
+    file: Path = Field(
+        description="A .csv or .parquet file, beside the network's; or the name of what `make data` has."
+    )
     series: str = Field(description="Which of its series.")
 
     def load(self) -> Floats:
@@ -117,7 +120,8 @@ class Customers:
         self._recorded = [column for column, each in enumerate(demands) if each.recorded is not None]
         records = [each.recorded.load() for each in demands if each.recorded is not None]
         if len({len(record) for record in records}) > 1:
-            raise DemandFileError(f"recorded: got records of {sorted({len(r) for r in records})} rows, allowed is one length")
+            lengths = sorted({len(record) for record in records})
+            raise DemandFileError(f"recorded: got records of {lengths} rows, allowed is one length")
         levels = self._levels[self._recorded]
         self._record = np.stack(records, axis=1) if records else np.zeros((0, 0))
         if records:

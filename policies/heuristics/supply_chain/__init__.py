@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from policies.heuristics import Baselines
 from policies.heuristics.supply_chain.hindsight import bound
-from policies.heuristics.supply_chain.levels import AsSold, BaseStock, ClarkScarf, Tuned
+from policies.heuristics.supply_chain.levels import AsSold, BaseStock, Tuned
 from policies.heuristics.supply_chain.orderers import CappedBaseStock, ReorderPoint, Sterman
 from policies.heuristics.supply_chain.safety_stocks import critical_ratio
 

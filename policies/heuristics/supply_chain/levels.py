@@ -13,7 +13,7 @@ from envs.supply_chain.config import SupplyTask
 from envs.supply_chain.env import SupplyChainEnv
 from policies.base import Policy, PolicyState
 from policies.heuristics.supply_chain.clark_scarf import clark_scarf
-from policies.heuristics.supply_chain.safety_stocks import critical_ratio, tuned_levels
+from policies.heuristics.supply_chain.safety_stocks import tuned_levels
 
 Floats = NDArray[np.float64]
 OfTask = Callable[[SupplyChainEnv, SupplyTask], Floats]

@@ -1,4 +1,4 @@
-"""Planners: each step a linear program of the coming steps is solved with what the agents know, and its start is played.
+"""Planners: each step a linear program of the coming steps is solved with what agents know, and its start is played.
 
 They see what the agents see, of all nodes at once: stock, what is on its way, forecasts, and disruptions where there is
 an alarm; and they know the network and how long a disruption lasts on average, as who trained on it does.
@@ -19,8 +19,8 @@ from policies.heuristics.supply_chain.program import Courses, FlowProgram, Start
 from policies.heuristics.supply_chain.safety_stocks import critical_ratio
 
 SETTLED = 4
-"""First steps in which a plan for scenarios sends the same in all: were it one, all would be known from the next on, and
-nothing kept for what may come."""
+"""First steps in which a plan for scenarios sends the same in all: were it one, all would be known from the next on,
+and nothing kept for what may come."""
 BEYOND = 4
 """How many steps further than its longest path from outside to a customer a plan looks."""
 

@@ -1,4 +1,4 @@
-"""The flow of goods as a linear program: what to send when, if demand and lead times are known, or may be one of several.
+"""The flow of goods as a linear program: what to send when, if all that comes is known, or may be one of several.
 
 Variables are what is sent by each way, what lies in each cell, what customers get, and what they wait for, in each of
 `T` steps and `K` scenarios. What is sent in the first step is the same in all scenarios: two-stage stochastic
@@ -13,7 +13,7 @@ tight where a network has none of these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import highspy
 import numpy as np
@@ -225,7 +225,8 @@ class FlowProgram:
         low, high = np.full(self._num_rows, -np.inf), np.full(self._num_rows, np.inf)
         came = np.zeros((self.steps, len(plan.cell) + 1))
         soon = min(self.steps, start.transit.shape[1])
-        np.add.at(came, (slice(None, soon), plan.target), start.transit.T[:soon])
+        for step in range(soon):
+            came[step] = np.bincount(plan.target, start.transit[:, step], came.shape[1])
         there = came[:, self._cells]
         there[0] += start.stock[self._cells]
         keeps = plan.life[self._cells] == 0
@@ -243,7 +244,7 @@ class FlowProgram:
         low[self._space] = -plan.storage[self._rented]
         most = np.full(self._num_columns, np.inf)
         most[self._sent] = np.where(courses.shut[..., self._ways], 0.0, np.inf)
-        least, solver = np.zeros(self._num_columns), self._solver
+        least, solver = np.zeros(self._num_columns), cast(Any, self._solver)
         solver.changeRowsBounds(self._num_rows, np.arange(self._num_rows, dtype=np.int32), low, high)
         solver.changeColsBounds(self._num_columns, np.arange(self._num_columns, dtype=np.int32), least, most)
         solver.run()

@@ -7,7 +7,7 @@ that follows every demand costs more than it is worth where demand is steady.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import NormalDist
 
 import numpy as np
@@ -131,8 +131,12 @@ def _returns(config: SupplyConfig, task: SupplyTask, candidates: Floats) -> Floa
         some = candidates[start : start + each]
         fixed = fixed_levels(SupplyChainEnv(config, 1, task=task), task, some)
         levels = np.repeat(fixed, WORLDS, axis=0)
-        found.append(returns_of(config, task, len(some), lambda env, levels=levels: levels))
+        found.append(returns_of(config, task, len(some), partial(_constant, levels)))
     return np.concatenate(found)
+
+
+def _constant(levels: Floats, env: SupplyChainEnv) -> Floats:
+    return levels
 
 
 def returns_of(

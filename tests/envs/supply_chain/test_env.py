@@ -153,7 +153,9 @@ def test_a_faster_lane_is_used_when_it_counts() -> None:
 
 def test_collaboration_passes_customers_demand_upstream() -> None:
     """Without it a node expects what it was asked for; with it, what customers did, in its product's units."""
-    alone, together = (make(networks=("assembly",), collaboration=flag, smoothing=1.0, reach=10.0) for flag in (False, True))
+    alone, together = (
+        make(networks=("assembly",), collaboration=flag, smoothing=1.0, reach=10.0) for flag in (False, True)
+    )
     for env in (alone, together):
         env.reset(0)
         acting(env, env.there() + np.where(env.seats.fastest, 50.0, 0.0))

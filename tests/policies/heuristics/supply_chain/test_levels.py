@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from envs.supply_chain import SupplyChainEnv, SupplyConfig, SupplyTask, load_network
-from policies.heuristics.supply_chain import safety_stocks
+from policies.heuristics.supply_chain import BASELINES, safety_stocks
 from policies.heuristics.supply_chain.clark_scarf import clark_scarf
+from policies.heuristics.supply_chain.levels import AsSold, BaseStock, ClarkScarf, Tuned
 from policies.heuristics.supply_chain.memory import alone
 from policies.heuristics.supply_chain.safety_stocks import MEMORY, critical_ratio, search, tuned
-from policies.heuristics.supply_chain import BASELINES, AsSold, BaseStock, ClarkScarf, Tuned
 from policies.rollout import play
 from rllib_configs.overrides import load
 from rllib_configs.stages import stages_of

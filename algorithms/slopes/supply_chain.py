@@ -1,4 +1,4 @@
-"""How the team's return changes with what is asked for: the derivative through the flow of goods, of a whole rollout.
+"""How a supply chain's return changes with what is asked for: the derivative through the flow of goods.
 
 A tape keeps what a rollout began with, what chance did and which levels were asked for. `slopes` plays it again, in
 torch, by the formulas of `envs.supply_chain.flows` and `accounts`, and lets the return flow back through them to every
@@ -11,26 +11,38 @@ Whole batches and minima pass the derivative on as if they were not there, and a
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from envs.base import FloatArray
 from envs.supply_chain.config import OBJECTIVES
 from envs.supply_chain.flows import Flows, Luck
 from envs.supply_chain.plan import Floats, Size
-from envs.supply_chain.tape import Moment
+from envs.supply_chain.seats import taken
+from envs.supply_chain.tape import Moment, Tape
 from envs.supply_chain.wiring import Wiring
 
 
-def slopes(tape: list[Moment], size: Size) -> Floats:
-    """The derivative of the tape's return, mean over agents, to each level, `[T, B, S]`."""
+def slopes(tape: Tape) -> dict[str, FloatArray]:
+    """How the team's return changes with each action on a tape, by role `[T, B, A, K]`.
+
+    Raises:
+        ValueError: If there is no step on it.
+    """
+    if not tape.moments:
+        raise ValueError("tape: got no step, allowed is one or more")
     with torch.inference_mode(False), torch.enable_grad():
-        return _slopes(tape, size)
+        each = _of_levels(tape.moments, tape.size)
+    rows = np.stack([taken(own * m.room, m.ways) for own, m in zip(each, tape.moments, strict=True)])
+    return {role: rows[:, :, part].astype(np.float32) for role, part in tape.parts.items()}
 
 
-def _slopes(tape: list[Moment], size: Size) -> Floats:
+def _of_levels(tape: list[Moment], size: Size) -> Floats:
+    """The derivative of the tape's return, mean over agents, to each level, `[T, B, S]`."""
     levels = [torch.from_numpy(moment.levels).requires_grad_() for moment in tape]
     goods: _Goods | None = None
     total = torch.zeros((), dtype=torch.float64)
@@ -83,12 +95,13 @@ class _Network:
     def __init__(self, wiring: Wiring, size: Size) -> None:
         self.wiring, self.size = wiring, size
         plan = wiring.plan
-        self.plan: Any = _Tensors({field.name: torch.from_numpy(getattr(plan, field.name)) for field in fields(plan)})
+        arrays = {field.name: torch.from_numpy(getattr(plan, field.name)) for field in fields(plan)}
+        self.plan: Any = SimpleNamespace(**arrays)
         self.makes, self.by_rank = bool(plan.made.any()), bool(plan.priority.any())
         self.rounds = bool((plan.batch > 0).any() or (plan.minimum > 0).any())
         self.spoils = bool((plan.life > 0).any())
         self.crosses = bool(plan.crossing[plan.way].all())
-        self.priority = self.plan.priority.repeat_interleave(size.products, 1)
+        self.priority: Tensor = self.plan.priority.repeat_interleave(size.products, 1)
         self.lifo = self.plan.lifo.repeat_interleave(size.products, 1)
 
     # -- sums and figures of ways ----------------------------------------------------------------------------------
@@ -294,13 +307,6 @@ class _Network:
             "stock": self.worth(goods) - self.worth(before),
         }
         return torch.stack([parts[name] for name in OBJECTIVES], 1)
-
-
-class _Tensors:
-    """A plan's arrays as tensors, by their names."""
-
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.__dict__.update(tensors)
 
 
 def _rationed(asked: Tensor, there: Tensor) -> Tensor:
