@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -13,6 +14,7 @@ from envs.supply_chain.disruptions import Disruption
 from envs.supply_chain.files import FOLDER, load_network, network_names
 from envs.supply_chain.network import NetworkError, order_of
 from envs.supply_chain.plan import Plan, Size
+from envs.synthetic.groceries import CATEGORIES, GROUPS
 
 CART = yaml.safe_load((FOLDER / "assembly.yaml").read_text())
 
@@ -31,6 +33,17 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return dict(data)
 
 
+@pytest.fixture
+def groceries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something in the place of what `make data` fetches."""
+    monkeypatch.setenv("ENTREPOT_DATA", str(tmp_path))
+    series = [f"stores_{group}/{name}" for group in range(GROUPS) for name in CATEGORIES]
+    days = pd.date_range("2017-01-01", periods=70)
+    rows = [(day, each, 50.0) for each in series for day in days]
+    pd.DataFrame(rows, columns=["date", "series", "quantity"]).to_parquet(tmp_path / "groceries.parquet")
+
+
+@pytest.mark.usefixtures("groceries")
 @pytest.mark.parametrize("name", network_names())
 def test_what_comes_with_entrepot_is_sound(name: str) -> None:
     """Every file is read, goes by its own name, and all its ways lead upstream first."""
