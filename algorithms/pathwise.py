@@ -121,6 +121,8 @@ class PathwiseLearner(TorchLearner):
         """Learns from one module's rows."""
         config, optimizer = self.config, self.get_optimizer(module_id)
         parameters = self._optimizer_parameters[optimizer]
+        # Steps that shrink as 1 / t find the place where slopes cancel out (Robbins and Monro 1951).
+        optimizer.param_groups[0]["lr"] = config.lr / (1 + (key[0] / config.half if config.half else 0))
         columns[SLOPES] = scaled(columns[SLOPES], config.slope_clip)
         rows = len(columns[Columns.OBS])
         minibatches = max(1, rounded(rows / config.minibatch_size))
@@ -175,6 +177,7 @@ class PathwiseConfig(BatchedConfig):
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or Pathwise)
         self.slope_clip: float | None = None
+        self.half: float | None = None
         self.num_epochs = 1
         self.minibatch_size = 4096
 
@@ -236,5 +239,5 @@ def configure(settings: PathwiseSettings) -> PathwiseConfig:
     """Its configuration from its section of an experiment's."""
     config = PathwiseConfig().training(lr=settings.lr, grad_clip=settings.grad_clip)
     config.num_epochs, config.minibatch_size = settings.epochs, settings.minibatch
-    config.slope_clip = settings.slope_clip
+    config.slope_clip, config.half = settings.slope_clip, settings.half
     return config

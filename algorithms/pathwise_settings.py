@@ -16,6 +16,9 @@ class PathwiseSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     lr: Positive = Field(description="Learning rate of Adam.")
+    half: Positive | None = Field(
+        description="Rollouts after which steps are half as long, after twice as many a third, and so on; null: never."
+    )
     epochs: Count = Field(description="Passes over each rollout.")
     minibatch: Count = Field(description="Agent-steps in a gradient step.")
     grad_clip: Positive | None = Field(description="Largest norm of a gradient; null: any.")

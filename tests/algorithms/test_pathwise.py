@@ -18,28 +18,28 @@ def config(**settings: Any) -> PathwiseConfig:
     """On the serial system."""
     made = PathwiseConfig().environment("supply_chain", env_config={"networks": ("serial",)})
     made.env_runners(num_env_runners=0, num_envs_per_env_runner=32, rollout_fragment_length=30)
-    made.batched(task={"max_steps": 30}, policies="shared", network={"initial_log_std": -2.0})
+    made.batched(task={"max_steps": 30}, policies="shared", network={"initial_log_std": -3.5})
     made.debugging(seed=0)
-    made.training(lr=0.003, **settings)
-    made.minibatch_size = 256
+    made.training(lr=0.001, **settings)
+    made.minibatch_size, made.half = 720, 20
     return made
 
 
 def test_it_finds_levels_in_half_a_minute() -> None:
-    """From 1.4 times the cost of tuned levels to within a tenth of it, on worlds that nobody trained on."""
+    """From 1.4 times the cost of tuned levels to within a twentieth of it, on worlds that nobody trained on."""
     algorithm = config().build_algo()
     try:
         env = algorithm.domain.env({"networks": ("serial",)}, 64)
         task = SupplyTask(max_steps=60)
         tuned = play(env, Tuned(), task, seed=9).returns.mean()
         before = play(env, algorithm.as_policy(), task, seed=9).returns.mean()
-        for _ in range(25):
+        for _ in range(15):
             result = algorithm.train()
         after = play(env, algorithm.as_policy(), task, seed=9).returns.mean()
     finally:
         algorithm.stop()
     assert before < 1.3 * tuned < 0
-    assert after > 1.1 * tuned
+    assert after > 1.05 * tuned
     (module,) = (name for name in result["learners"] if name != "__all_modules__")
     assert np.isfinite(result["learners"][module]["total_loss"])
 
