@@ -89,7 +89,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "overload": Benchmark("The service under five times the load it can take", "benchmarks.overload:run"),
     "faults": Benchmark("What faults cost a run on a cluster of three real nodes (root)", "benchmarks.faults:run"),
     "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
-    "serial": Benchmark("PPO on a serial supply chain whose optimum is known", "benchmarks.serial:run"),
+    "serial": Benchmark("A serial supply chain whose optimum is known", "benchmarks.serial:run"),
     "networks": Benchmark("What is learned on supply networks, beside planners and bounds", "benchmarks.networks:run"),
     "beer_game": Benchmark("The beer game under three demands, and collaboration", "benchmarks.beer_game:run"),
     "yardsticks": Benchmark("Finds levels and bounds of the supply-chain tasks", "benchmarks.yardsticks:run"),

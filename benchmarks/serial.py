@@ -1,4 +1,4 @@
-"""PPO on a serial system whose optimum is known: Snyder and Shen's example 6.1, which Clark and Scarf's levels solve.
+"""A serial system whose optimum is known: Snyder and Shen's example 6.1, learned by PPO, and by slopes.
 
 Cost is what the whole system pays a step in the long run: after a warm-up, on worlds that nobody has trained on. Rules
 and learners meet the same worlds; the optimum beside them is computed, not simulated.
@@ -20,28 +20,39 @@ VALUES: dict[str, Any] = {
     "curriculum": None,
     "env": {"networks": ["serial"]},
     "task": {"max_steps": 100},
-    "policies": "per_role",
     "runners.worlds": 64,
     "runners.rollout_length": 50,
-    "ppo.minibatch": 2048,
     "evaluation.interval": 0,
     "tracking.enabled": False,
 }
 """What differs from the settings that come with the domain."""
+OWN: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "policies": "per_role",
+        "ppo.minibatch": 2048,
+        "ppo.gae_lambda": 0.95,
+        "network.initial_log_std": -1.6,
+    },
+    "pathwise": {"pathwise.minibatch": 1024},
+}
+"""The same, by algorithm."""
 WORLDS, STEPS, WARM_UP, SEED = 256, 600, 100, 30_000_001
 
 
-def run(*, seeds: int = 5, iterations: int = 700, progress: Callable[[str], None] = print) -> BenchmarkResult:
+def run(
+    *, seeds: int = 5, iterations: int = 700, slopes: int = 40, progress: Callable[[str], None] = print
+) -> BenchmarkResult:
     """Trains, and measures what everybody costs.
 
     Args:
         seeds: Runs, from seed 0 on.
-        iterations: Iterations of each, of 64 worlds times 50 steps.
+        iterations: Iterations of each by PPO, of 64 worlds times 50 steps.
+        slopes: The same by slopes.
         progress: Called with a line after each measurement.
 
     Returns:
-        Costs over the optimum: the learners' mean with its 95% interval over seeds, held to 1.05; the untrained
-        networks', held to at least 1.3; and the rules'.
+        Costs over the optimum: the learners' means with 95% intervals over seeds, held to 1.05; the untrained networks',
+        held to at least 1.3; and the rules'.
     """
     from envs.supply_chain import load_network
     from policies.heuristics.supply_chain import BASELINES
@@ -53,35 +64,41 @@ def run(*, seeds: int = 5, iterations: int = 700, progress: Callable[[str], None
     for rule in (ClarkScarf(), *(make() for make in BASELINES.policies.values())):
         rules[rule.name] = cost_of(rule)
         progress(f"{rule.name}: {rules[rule.name]:.2f}, {rules[rule.name] / optimum:.3f} of the optimum")
-    runs = []
-    for seed in range(seeds):
-        runs.append(one(seed, iterations))
-        progress(f"seed {seed}: {runs[-1]['cost']:.2f}, {runs[-1]['cost'] / optimum:.3f} of the optimum")
-    shares = seeds_interval([each["cost"] / optimum for each in runs])
-    untrained = seeds_interval([each["untrained"] / optimum for each in runs])
-    name = f"cost over the optimum, mean of {seeds} seeds"
-    bars = [
-        Bar(name, shares.estimate, 1.05, at_most=True, low=shares.low, high=shares.high),
-        Bar("the same, untrained", untrained.estimate, 1.3, low=untrained.low, high=untrained.high),
-        Bar("minutes a seed, at most", max(each["minutes"] for each in runs), 20.0, at_most=True),
-        *(Bar(f"{rule}: cost over the optimum", cost / optimum) for rule, cost in rules.items()),
-    ]
+    bars: list[Bar] = []
+    runs: list[dict[str, Any]] = []
+    for name, count in (("ppo", iterations), ("pathwise", slopes)):
+        mine = [one(name, seed, count) for seed in range(seeds)]
+        progress(f"{name}: {[round(each['cost'] / optimum, 3) for each in mine]} of the optimum")
+        for title, what, goal in (("cost over the optimum", "cost", 1.05), ("the same, untrained", "untrained", 1.3)):
+            share = seeds_interval([each[what] / optimum for each in mine])
+            title = f"{name}: {title}, mean of {seeds} seeds"
+            bars.append(Bar(title, share.estimate, goal, at_most=what == "cost", low=share.low, high=share.high))
+        bars.append(Bar(f"{name}: minutes a seed, at most", max(each["minutes"] for each in mine), 20.0, at_most=True))
+        runs += mine
+    bars += [Bar(f"{rule}: cost over the optimum", cost / optimum) for rule, cost in rules.items()]
     return BenchmarkResult(bars, {"optimum": optimum, "rules": rules, "seeds": runs})
 
 
-def one(seed: int, iterations: int) -> dict[str, Any]:
+def one(name: str, seed: int, iterations: int) -> dict[str, Any]:
     """Trains once; returns its costs a step, trained and not, and how long it took."""
     from rllib_configs.overrides import load
     from tune.trainable import algorithm_config
 
-    algorithm = algorithm_config(load("supply_chain", values={**VALUES, "seed": seed})).build_algo()
+    values = {**VALUES, **OWN[name], "seed": seed}
+    algorithm = algorithm_config(load("supply_chain", name, values=values)).build_algo()
     try:
         untrained = cost_of(algorithm.as_policy())
         began = time.monotonic()
         for _ in range(iterations):
             algorithm.train()
         minutes = (time.monotonic() - began) / 60
-        return {"seed": seed, "untrained": untrained, "cost": cost_of(algorithm.as_policy()), "minutes": minutes}
+        return {
+            "algorithm": name,
+            "seed": seed,
+            "untrained": untrained,
+            "cost": cost_of(algorithm.as_policy()),
+            "minutes": minutes,
+        }
     finally:
         algorithm.stop()
 
