@@ -199,14 +199,30 @@ def report(
     typer.echo(str(rewrite_report(experiment, results, output)))
 
 
-@app.command(epilog="Examples:\n\nentrepot envs\n\nentrepot envs trading\n\nentrepot envs mine:DOMAIN")
+@app.command(
+    epilog="Examples:\n\nentrepot envs\n\nentrepot envs trading\n\nentrepot envs mine:DOMAIN\n\n"
+    "entrepot envs show stage_2\n\nentrepot envs show mine.yaml --output mine.html"
+)
 def envs(
     domain: Annotated[str | None, typer.Argument(help="Show this one; yours by its package.module:attribute.")] = None,
+    network: Annotated[str | None, typer.Argument(help="After `show`: a supply network's name, or its YAML.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the network's picture goes (HTML).")] = None,
     debug: Debug = False,
 ) -> None:
-    """List the environments, or show one: its settings, its agents, what they see and what they do."""
+    """List the environments, or show one: its settings, its agents, what they see and what they do.
+
+    `entrepot envs show NETWORK` draws a supply network with its flows.
+    """
+    from rllib_configs.errors import ConfigError
     from tune.listing import domain_table, domains_table
 
+    if domain == "show":
+        from tune.networks import show_network
+
+        _print(show_network(network, output))
+        return
+    if network is not None or output is not None:
+        raise ConfigError(f"envs: got {network or output} after {domain!r}, allowed is `entrepot envs show NETWORK`")
     if domain is None:
         _print(domains_table())
         return

@@ -51,8 +51,8 @@ def run(
         progress: Called with a line after each measurement.
 
     Returns:
-        Costs over the optimum: the learners' means with 95% intervals over seeds, held to 1.05; the untrained networks',
-        held to at least 1.3; and the rules'.
+        Costs over the optimum: the learners' means with 95% intervals over seeds, held to 1.05; the untrained
+        networks', held to at least 1.3; and the rules'.
     """
     from envs.supply_chain import load_network
     from policies.heuristics.supply_chain import BASELINES

@@ -43,6 +43,7 @@ class Domain:
             examined on and how reports show it; `ALGORITHM.yaml`, settings to learn it with; `sweep.yaml`, what a sweep
             tries. None: it brings none, or it came with Entrepot, where they lie in the folders they concern.
         learned_by: The algorithm that learns it where nobody says.
+        views: Address of a maker of pictures for reports (`evaluation.views.MakeViews`); empty: it has none.
         slopes: Address of what says how the team's return changes with each action on a tape of a
             `envs.base.Differentiable` env, those after it as they were: by group, `[T, B, A, K]`. What would come after
             the last step counts as nothing. Empty: it has none.
@@ -56,6 +57,7 @@ class Domain:
     baselines: str = ""
     folder: Path | None = None
     learned_by: str = "ppo"
+    views: str = ""
     slopes: str = ""
 
     def env(

@@ -48,7 +48,7 @@ def learning_figure(
     scale, unit = _scale(max(curve.end, 1))
     steps = [point.steps / scale for point in curve.points]
     score, low, high = ([getattr(p.score, end) for p in curve.points] for end in ("estimate", "low", "high"))
-    figure = _figure(470)
+    figure = empty_figure(470)
     _bands(figure, curve, titles, scale)
     for level, colour in ((0.0, NAIVE), (1.0, INFORMED)):
         figure.add_hline(y=level, line={"color": colour, "width": 1.6, "dash": "dash"})
@@ -106,7 +106,7 @@ def _bands(figure: go.Figure, curve: LearningCurve, titles: Mapping[str, str], s
 
 def curves_figure(curves: Curves, colours: Mapping[str, str], learners: Sequence[str]) -> go.Figure:
     """Every policy within an episode; the learners with the interval of their mean."""
-    figure = _figure(360)
+    figure = empty_figure(360)
     ends, values = [], np.array([curve.mean for curve in curves.curves])
     logarithmic = curves.relative and values.min() > 0 and values.max() / values.min() > 3
     shift = 1.0 if curves.relative and not logarithmic else 0.0
@@ -160,7 +160,7 @@ def standing_figure(comparison: Comparison, colours: Mapping[str, str]) -> go.Fi
     rows = [result for result in comparison.scenarios if any(policy.score for policy in result.policies)]
     if not rows:
         return None
-    figure = _figure(110 + 38 * len(rows))
+    figure = empty_figure(110 + 38 * len(rows))
     titles = [result.title for result in rows]
     lowest = 0.0
     for name in [*(n for n in policies_of(comparison) if n not in comparison.learners), *comparison.learners]:
@@ -223,7 +223,7 @@ def policy_colours(comparison: Comparison) -> dict[str, str]:
     return colours_of(names, comparison.learners, comparison.naive, comparison.informed)
 
 
-def _figure(height: int) -> go.Figure:
+def empty_figure(height: int) -> go.Figure:
     """An empty picture in the report's style."""
     figure = go.Figure()
     figure.update_layout(

@@ -30,6 +30,7 @@ from evaluation.table import (
     verdict,
     word_of,
 )
+from evaluation.views import View
 from policies.files import write_text
 
 SECTIONS = {"held_out": "On new seeds of every stage", "stress": "Under stress", "real": "On real data"}
@@ -45,6 +46,7 @@ class Report:
         learning: The course of training; without it the report opens with the standings.
         stage_titles: Titles of the curriculum's stages, by name, in order.
         curves: Curves within an episode, one picture each.
+        views: The domain's own pictures.
         facts: Short facts for the top, such as model, version, duration, by label.
         config: The configuration, as YAML.
         commands: How to repeat or continue, a command by what it does.
@@ -55,6 +57,7 @@ class Report:
     learning: LearningCurve | None = None
     stage_titles: Mapping[str, str] = field(default_factory=dict)
     curves: Sequence[Curves] = ()
+    views: Sequence[View] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
@@ -107,6 +110,7 @@ def render(report: Report) -> str:
             (curves, _html(figures.curves_figure(curves, colours, comparison.learners), f"curve-{number}"))
             for number, curves in enumerate(report.curves)
         ],
+        views=[(view, _html(view.figure, f"view-{number}")) for number, view in enumerate(report.views)],
         overall=[_table(comparison, result) for result in comparison.overall],
         sections=[
             (title, _summary(comparison, found), [_table(comparison, result) for result in found])

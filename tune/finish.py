@@ -13,6 +13,7 @@ from evaluation.compare import compare, sampled
 from evaluation.curves import draw_suite
 from evaluation.results import Comparison, PolicyResult
 from evaluation.suite import Suite
+from evaluation.views import views_of
 from policies.bundle import BundleError, BundlePolicy, load_bundle
 from policies.registry import ModelRegistry, RegistryError, Score, Version
 from rllib_configs.errors import one_line
@@ -213,6 +214,7 @@ def _report(result: ExperimentResult, policy: BundlePolicy, comparison: Comparis
         result.config,
         comparison,
         curves,
+        views_of(suite_of(result.config), result.config.env_config(), policy, comparison),
         result.history,
         name=result.name,
         stopped_by=result.stopped_by,

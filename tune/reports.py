@@ -12,6 +12,7 @@ from evaluation.curves import Curves, draw_suite
 from evaluation.progress import LearningCurve
 from evaluation.report import Report, write_report
 from evaluation.results import Comparison
+from evaluation.views import View, views_of
 from policies.bundle import load_bundle
 from rllib_configs.errors import ConfigError
 from rllib_configs.schema import ExperimentConfig
@@ -30,6 +31,7 @@ def write_experiment_report(
     config: ExperimentConfig,
     comparison: Comparison,
     curves: Sequence[Curves],
+    views: Sequence[View],
     rows: Sequence[Mapping[str, Any]],
     *,
     name: str,
@@ -43,6 +45,7 @@ def write_experiment_report(
         config: The experiment's configuration.
         comparison: Its final evaluation.
         curves: Curves within an episode.
+        views: The domain's own pictures.
         rows: The flat figures of every iteration.
         name: Its name.
         stopped_by: Why training ended.
@@ -76,6 +79,7 @@ def write_experiment_report(
         else None,
         stage_titles={} if stages is None else {stage.name: stage.title for stage in stages.stages},
         curves=tuple(curves),
+        views=tuple(views),
         facts={label: fact for label, fact in facts.items() if fact},
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100),
         commands=commands,
@@ -101,15 +105,17 @@ def rewrite_report(experiment: str, results: Path, output: Path | None = None) -
     if not (folder / paths.EVALUATION).is_file():
         raise ConfigError(f"report: {folder} holds no {paths.EVALUATION}; finish it with entrepot train --resume")
     comparison = Comparison.load(folder / paths.EVALUATION)
+    policy = load_bundle(folder / paths.BUNDLE)
     curves = []
     if comparison.informed:
-        curves = draw_suite(suite_of(config), config.env_config(), {LEARNER: load_bundle(folder / paths.BUNDLE)})
+        curves = draw_suite(suite_of(config), config.env_config(), {LEARNER: policy})
     summary = read_json(folder / paths.FINISHED) or {}
     return write_experiment_report(
         (output or folder / paths.REPORT).absolute(),
         config,
         comparison,
         curves,
+        views_of(suite_of(config), config.env_config(), policy, comparison),
         history.read(folder),
         name=folder.absolute().name,
         stopped_by=str(summary.get("stopped_by", "")),

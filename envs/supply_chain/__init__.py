@@ -25,5 +25,6 @@ DOMAIN = Domain(
     SupplyChainEnv,
     baselines="policies.heuristics.supply_chain:BASELINES",
     learned_by="pathwise",
+    views="evaluation.supply_networks:views",
     slopes="algorithms.slopes.supply_chain:slopes",
 )

@@ -58,6 +58,7 @@ class SupplyChainEnv(BatchedEnv):
         forecasts: What nodes expect.
         seats: Who orders by which ways.
         wanted: What customers asked for in the last step, `[B, M]`.
+        ordered: What was ordered by each way in the last step, `[B, S]`.
         asked: What was asked of each cell in the last step, by customers, nodes and makers, `[B, M]`.
         money: What rewards are in units of [currency], `[B]`.
     """
@@ -113,7 +114,7 @@ class SupplyChainEnv(BatchedEnv):
         self.kpis = Kpis.zero(num_worlds)
         self._supply = np.zeros((num_worlds, *next(iter(self._supplies.values())).shape), np.int64)
         self._roles = np.zeros((num_worlds, self.size.nodes + 1, len(ROLES)))
-        self._ordered = np.zeros((num_worlds, self.size.ways))
+        self.ordered = np.zeros((num_worlds, self.size.ways))
         self.asked = np.zeros((num_worlds, self.size.cells))
         self.wanted = np.zeros((num_worlds, self.size.cells))
         self._unmet = np.zeros((num_worlds, self.size.nodes))
@@ -186,7 +187,7 @@ class SupplyChainEnv(BatchedEnv):
         self._observer.begin(worlds, self.flows, self.seats, self._supply)
         self.forecasts.begin(worlds, self.flows.plan.rate[worlds])
         self.kpis.begin(worlds)
-        self._ordered[worlds] = self.flows.plan.way_rate[worlds]
+        self.ordered[worlds] = self.flows.plan.way_rate[worlds]
         self.asked[worlds], self.wanted[worlds] = self.flows.plan.rate[worlds], self.flows.plan.level[worlds]
         self._unmet[worlds] = 0.0
         self._worth[worlds] = worth(self.flows)[worlds]
@@ -298,7 +299,7 @@ class SupplyChainEnv(BatchedEnv):
         before = self.flows.backlog.copy()
         moved = self.flows.step(orders, demand, luck)
         at_once = np.maximum(moved.served - before, 0.0)
-        objectives = earned(self.flows, moved, self._ordered, self._worth) / self.money[:, None, None]
+        objectives = earned(self.flows, moved, self.ordered, self._worth) / self.money[:, None, None]
         self._worth = worth(self.flows)
         self._learn(moved, demand)
         missed = (demand - at_once).reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
@@ -341,7 +342,7 @@ class SupplyChainEnv(BatchedEnv):
                 self.seats.turn.copy(),
                 self.seats.ways.copy(),
                 self.objective_weights / (self.money * np.maximum(agents, 1))[:, None],
-                self._ordered.copy(),
+                self.ordered.copy(),
                 levels,
                 self.span()[1],
                 demand,
@@ -352,7 +353,7 @@ class SupplyChainEnv(BatchedEnv):
 
     def _learn(self, moved: Moved, demand: Floats) -> None:
         """What nodes make of what they were asked for."""
-        self._ordered, self.wanted = moved.ordered, demand
+        self.ordered, self.wanted = moved.ordered, demand
         self.asked = demand + self.flows.asked_by(moved.ordered)
         self.forecasts.see(self._sold_on(demand) if self.config.collaboration else self.asked)
 
@@ -373,7 +374,7 @@ class SupplyChainEnv(BatchedEnv):
             self.flows,
             self.forecasts,
             self.future.luck(np.minimum(self.clock, self._limits - 1)),
-            self._ordered,
+            self.ordered,
             self.asked,
             self._unmet,
             self._alarm,
@@ -405,7 +406,7 @@ class SupplyChainEnv(BatchedEnv):
     def _metrics(self, worlds: IntArray) -> dict[str, Any]:
         return self.kpis.figures(worlds)
 
-    _TABLES = ("_ordered", "asked", "wanted", "_unmet", "_worth")
+    _TABLES = ("ordered", "asked", "wanted", "_unmet", "_worth")
 
     def _get_state(self) -> dict[str, Any]:
         return {
