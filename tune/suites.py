@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curriculum.config import Curriculum
-from envs.registry import same_domain
+from envs.registry import get_domain, same_domain
 from evaluation.suite import Scenario, Suite, Validation, load_suite, suite_path
 from rllib_configs.errors import ConfigError
 from rllib_configs.schema import ExperimentConfig
@@ -26,7 +26,7 @@ def suite_of(config: ExperimentConfig) -> Suite:
     """
     stages = stages_of(config)
     source = config.evaluation.suite
-    if source is None and not suite_path(config.domain).is_file():
+    if source is None and not (suite_path(config.domain).is_file() and _fits(config)):
         suite = held_out(config.domain, stages)
     else:
         try:
@@ -45,6 +45,20 @@ def suite_of(config: ExperimentConfig) -> Suite:
     )
     suite = suite.model_copy(update={"domain": config.domain, "validation": validation})
     return shortened(suite, config.evaluation.final_episodes)
+
+
+def _fits(config: ExperimentConfig) -> bool:
+    """Whether the domain's suite can be played: somebody's own network, say, without a curriculum, is not in it."""
+    if config.curriculum is not None:
+        return True
+    env = get_domain(config.domain).env(config.env_config())
+    try:
+        for scenario in load_suite(config.domain).scenarios:
+            for task in () if scenario.env else scenario.tasks:
+                env.admit(task)
+    except ValueError:
+        return False
+    return True
 
 
 def shortened(suite: Suite, episodes: int | None) -> Suite:
