@@ -34,6 +34,7 @@ def run(
     file: str | None = None,
     episodes: int = 512,
     seed: int = 7_919,
+    least: float = LEAST_GAIN,
     progress: Callable[[str], None] = print,
 ) -> BenchmarkResult:
     """Plays every yardstick but the random policy on every stage of an experiment.
@@ -43,16 +44,16 @@ def run(
         file: The experiment's configuration; the domain's own if None.
         episodes: Episodes a policy plays on each stage, all policies in the same worlds.
         seed: Seed of the worlds.
+        least: By how much the informed policy must beat the naive one, in the domain's unit.
         progress: Called with a line after each policy.
 
     Returns:
-        For each stage every policy's mean return with its 95% bootstrap interval, and the lower end of the interval of
-        what the informed policy earns more than the naive one, which must reach `LEAST_GAIN`.
+        For each stage every policy's mean return with its 95% bootstrap interval, the lower end of the interval of what
+        the informed policy earns more than the naive one, which must reach `least`, and, where a bound is known, how
+        far it is above the informed policy's interval.
     """
-    config = load(domain, file=file)
-    return measure(
-        domain, config.env_config(), stages_of(config).stages, episodes=episodes, seed=seed, progress=progress
-    )
+    config, options = load(domain, file=file), {"episodes": episodes, "seed": seed, "least": least}
+    return measure(domain, config.env_config(), stages_of(config).stages, progress=progress, **options)  # type: ignore[arg-type]
 
 
 def measure(
@@ -62,6 +63,7 @@ def measure(
     *,
     episodes: int = 512,
     seed: int = 7_919,
+    least: float = LEAST_GAIN,
     progress: Callable[[str], None] = print,
 ) -> BenchmarkResult:
     """Plays every yardstick but the random policy on the given stages; see `run`."""
@@ -92,7 +94,10 @@ def measure(
             )
         gain = mean_interval(played[yardsticks.informed].returns - played[yardsticks.naive].returns)
         title = f"{stage.name}: {yardsticks.informed} over {yardsticks.naive}, lower bound"
-        bars.append(Bar(title, gain.low, LEAST_GAIN, low=gain.low, high=gain.high))
+        bars.append(Bar(title, gain.low, least, low=gain.low, high=gain.high))
+        if yardsticks.bound is not None:
+            above = yardsticks.bound(env, stage.task) - mean_interval(played[yardsticks.informed].returns).high
+            bars.append(Bar(f"{stage.name}: the bound over {yardsticks.informed}'s upper end", above, 0.0))
         naive, informed = (played[name].returns.mean() for name in (yardsticks.naive, yardsticks.informed))
         for row in runs[-len(played) :]:
             row["score"] = (row["return"]["estimate"] - naive) / (informed - naive) if informed > naive else None

@@ -91,8 +91,7 @@ class SupplyTask(Task):
         1.0,
         ge=0,
         le=1,
-        description="Share of its cost that goods in stock and on their way are worth, as accountants have it; 0: "
-        "money counts when it is paid, and what is left at the end of an episode is worth nothing.",
+        description="Share of its cost that goods are worth, as accountants have it; 0: money counts when it is paid.",
     )
     smooth: float = Field(0.0, ge=0, description="Price of orders that change from step to step [currency a unit].")
 

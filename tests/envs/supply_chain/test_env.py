@@ -114,7 +114,7 @@ def test_orders_are_known_upstream_in_the_same_step() -> None:
     for _ in range(10):
         wanted = env.wanted[0, 2]
         acting(env, [16.0, 10.0, 12.0])
-        np.testing.assert_allclose(env._ordered[0], wanted, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(env.ordered[0], wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_what_nodes_pay_each_other_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
