@@ -118,10 +118,10 @@ def _network(folder: Path, name: str, demand: dict[str, Any]) -> str:
 
 
 def _rules(demand: str, file: str, setting: dict[str, Any]) -> dict[str, Any]:
-    from policies.heuristics.supply_chain import BASELINES
+    from policies.heuristics.supply_chain import RULES
 
     env = _env(file, setting)
-    rules = {name: make for name, make in BASELINES.policies.items() if name != "capped"}
+    rules = {name: make for name, make in RULES.items() if name != "capped"}
     if setting:
         rules = {"newsvendor": rules["newsvendor"]}
     return {"demand": demand, "setting": setting, "costs": {name: _cost(env, make()) for name, make in rules.items()}}

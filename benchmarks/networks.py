@@ -95,11 +95,11 @@ def _unseen(runs: Sequence[dict[str, Any]]) -> Bar:
 
 
 def _rules(stage: str, task: Any, worlds: int) -> dict[str, Any]:
-    from policies.heuristics.supply_chain import BASELINES
+    from policies.heuristics.supply_chain import RULES
 
     return {
         "stage": stage,
-        "returns": {name: _played(task, make(), worlds) for name, make in BASELINES.policies.items()},
+        "returns": {name: _played(task, make(), worlds) for name, make in RULES.items()},
     }
 
 

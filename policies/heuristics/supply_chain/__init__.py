@@ -14,11 +14,10 @@ BASELINES = Baselines(
     policies={
         "as_sold": AsSold,
         "newsvendor": lambda: BaseStock(critical_ratio, "newsvendor"),
-        "s_S": ReorderPoint,
-        "capped": CappedBaseStock,
-        "sterman": Sterman,
         "tuned": Tuned,
     },
     attainable="tuned",  # it sees what the agents do, and plays by the same actions
     bound=bound,
 )
+RULES = {**BASELINES.policies, "s_S": ReorderPoint, "capped": CappedBaseStock, "sterman": Sterman}
+"""All rules, for benchmarks: a table of them all would be too wide for a terminal."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.supply_chain import SupplyChainEnv, SupplyConfig, SupplyTask
-from policies.heuristics.supply_chain import BASELINES
+from policies.heuristics.supply_chain import RULES
 from policies.heuristics.supply_chain.orderers import Sterman, capped, quantities, reordered
 from policies.rollout import play
 
@@ -62,7 +62,7 @@ def test_people_make_the_bullwhip() -> None:
     swings = [people.metrics[f"bullwhip_{role}"].mean() for role in ("retailer", "distributor", "manufacturer")]
     assert swings[0] > 1.0
     assert swings == sorted(swings)
-    tuned = play(env, BASELINES.policies["tuned"](), task, seed=0)
+    tuned = play(env, RULES["tuned"](), task, seed=0)
     assert people.returns.mean() < tuned.returns.mean()
 
 

@@ -12,7 +12,7 @@ from envs.base import Actions, Observation
 from envs.supply_chain import SupplyChainEnv, SupplyConfig, SupplyTask
 from envs.supply_chain.disruptions import Disruptions, Outage
 from policies.base import Policy, PolicyState
-from policies.heuristics.supply_chain import BASELINES, hindsight
+from policies.heuristics.supply_chain import RULES, hindsight
 from policies.heuristics.supply_chain.hindsight import MEMORY, bound
 from policies.heuristics.supply_chain.planners import RollingPlan, longest_path
 from policies.heuristics.supply_chain.program import Courses, FlowProgram, Start
@@ -75,7 +75,7 @@ def test_a_prophet_earns_the_bound_and_nobody_more(network: str, task: SupplyTas
     fees = reached.metrics["objective_order"]
     np.testing.assert_allclose(reached.returns - fees, most, rtol=2e-3, atol=2e-3)
     for name in ("as_sold", "newsvendor", "sterman"):
-        assert (play(env, BASELINES.policies[name](), task, seed=3).returns <= most + 1e-6).all()
+        assert (play(env, RULES[name](), task, seed=3).returns <= most + 1e-6).all()
 
 
 def test_bounds_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_planners_do_well_where_demand_is_known(scenarios: int) -> None:
     """In the classic beer game, demand steady but for one step, both beat whoever orders as people do."""
     task = SupplyTask(max_steps=20)
     env = SupplyChainEnv(SupplyConfig(networks=("beer_game",), reach=6.0), 1, task=task)
-    plan, people = RollingPlan(scenarios), BASELINES.policies["sterman"]()
+    plan, people = RollingPlan(scenarios), RULES["sterman"]()
     assert play(env, plan, task, seed=0).returns.mean() > play(env, people, task, seed=0).returns.mean()
 
 
