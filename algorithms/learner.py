@@ -21,11 +21,12 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
+from algorithms.adam import AdamLearner
 from algorithms.networks.distributions import distribution_class
 from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import STATE
 from algorithms.seeds import Use, generator
-from algorithms.torch_settings import matmul_precision, use_threads
+from algorithms.torch_settings import matmul_precision
 
 KL_COEFFICIENTS = "kl_coefficients"
 GRADIENT_NORM_KEY = "gradient_norm"
@@ -36,7 +37,7 @@ VALUES = Columns.VF_PREDS
 STATISTICS = (TOTAL_LOSS_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY, LEARNER_RESULTS_KL_KEY, GRADIENT_NORM_KEY)
 
 
-class PPOLearner(PPOTorchLearner):
+class PPOLearner(AdamLearner, PPOTorchLearner):
     """RLlib's PPO learner with a loop of its own.
 
     RLlib's minibatch iterator and its metrics, logged at every minibatch, cost up to a third of an update. Here every
@@ -45,23 +46,9 @@ class PPOLearner(PPOTorchLearner):
     """
 
     def build(self) -> None:
-        """Builds networks and optimizers."""
-        use_threads(self.config.torch_threads)
+        """Builds networks and optimisers."""
         self._statistics: dict[str, Tensor] = {}
         super().build()
-
-    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """One Adam a module, whose step is a single kernel."""
-        parameters = self.get_parameters(self._module[module_id])
-        self.register_optimizer(
-            module_id=module_id,
-            optimizer=torch.optim.Adam(parameters, fused=True),
-            params=parameters,
-            lr_or_lr_schedule=config.lr,
-        )
-
-    def _log_trainable_parameters(self) -> None:
-        """RLlib logs these once, and from the second iteration on results say NaN: left out."""
 
     # -- the update ------------------------------------------------------------------------------------------------
 

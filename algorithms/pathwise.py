@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import Learner
-from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_SAMPLING_TIMER,
@@ -30,15 +29,15 @@ from ray.rllib.utils.metrics import (
 )
 from torch import Tensor
 
+from algorithms.adam import AdamLearner
 from algorithms.algorithm import BatchedAlgorithm
 from algorithms.config import BatchedConfig, at_least
 from algorithms.exploration import Exploration
 from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import ACTION_MASK, PolicyNetwork
 from algorithms.pathwise_settings import PathwiseSettings
-from algorithms.rollout import Columned
+from algorithms.rollout import Columned, joined
 from algorithms.seeds import Use, generator
-from algorithms.torch_settings import use_threads
 from algorithms.trajectory import Trajectory
 
 SLOPES = "slopes"
@@ -70,26 +69,8 @@ class SlopesCollector:
         return rows if trajectory.masks is None else rows | {ACTION_MASK: trajectory.masks[:-1][acted]}
 
 
-class PathwiseLearner(TorchLearner):
+class PathwiseLearner(AdamLearner):
     """Follows the slopes, minibatch by minibatch."""
-
-    def build(self) -> None:
-        """Builds networks and optimisers."""
-        use_threads(self.config.torch_threads)
-        super().build()
-
-    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """One Adam a module."""
-        parameters = self.get_parameters(self._module[module_id])
-        self.register_optimizer(
-            module_id=module_id,
-            optimizer=torch.optim.Adam(parameters, fused=True),
-            params=parameters,
-            lr_or_lr_schedule=config.lr,
-        )
-
-    def _log_trainable_parameters(self) -> None:
-        """RLlib logs these once, and from the second iteration on results say NaN: left out."""
 
     def update(self, batch: Any = None, *, training_data: Any = None, round: int = 0, **kwargs: Any) -> Any:
         """Runs the epochs over a batch, then takes its observations into the normalisers.
@@ -125,7 +106,7 @@ class PathwiseLearner(TorchLearner):
         optimizer.param_groups[0]["lr"] = config.lr / (1 + (key[0] / config.half if config.half else 0))
         columns[SLOPES] = scaled(columns[SLOPES], config.slope_clip)
         rows = len(columns[Columns.OBS])
-        minibatches = max(1, rounded(rows / config.minibatch_size))
+        minibatches = max(1, round(rows / config.minibatch_size))
         losses, norms = [], []
         for epoch in range(config.num_epochs):
             order = torch.randperm(rows, generator=generator(Use.MINIBATCHES, config.seed, *key, epoch))
@@ -164,11 +145,6 @@ def scaled(slopes: Tensor, clip: float | None) -> Tensor:
     """Slopes in units of their root mean square, no larger than `clip`: step sizes mean the same in all envs."""
     unit = slopes / slopes.square().mean().sqrt().clamp(min=1e-12)
     return unit if clip is None else unit.clamp(-clip, clip)
-
-
-def rounded(number: float) -> int:
-    """The nearest integer."""
-    return int(number + 0.5)
 
 
 class PathwiseConfig(BatchedConfig):
@@ -218,15 +194,7 @@ class Pathwise(BatchedAlgorithm):
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             rollouts = self.sample_runners()
         self.log_rollouts(rollouts)
-        batches = {
-            module_id: SampleBatch(
-                {
-                    name: np.concatenate([rollout.batches[module_id][name] for rollout in rollouts])
-                    for name in rollouts[0].batches[module_id]
-                }
-            )
-            for module_id in rollouts[0].batches
-        }
+        batches = {module_id: SampleBatch(joined(rollouts, module_id)) for module_id in rollouts[0].batches}
         batch = MultiAgentBatch(batches, env_steps=sum(rollout.env_steps() for rollout in rollouts))
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             self.metrics.aggregate(self.learner_group.update(batch=batch, round=self.rounds), key=LEARNER_RESULTS)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from ray.rllib.algorithms import ppo as rllib_ppo
 from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
 from ray.rllib.core.learner.learner import Learner
@@ -30,7 +29,7 @@ from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import PolicyNetwork
 from algorithms.on_policy import ActorCriticCollector
 from algorithms.ppo_settings import PPOSettings
-from algorithms.rollout import Columned, Rollout
+from algorithms.rollout import Rollout, joined
 from algorithms.trajectory import Trajectory
 
 
@@ -125,7 +124,7 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
         """Joins the runners' rows, and standardises advantages over each module's: one policy's network."""
         batches: dict[str, Any] = {}
         for module_id in rollouts[0].batches:
-            rows = _joined([rollout.batches[module_id] for rollout in rollouts])
+            rows = joined(rollouts, module_id)
             estimates = rows[Postprocessing.ADVANTAGES]
             if not estimates.size:
                 continue
@@ -138,13 +137,6 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
             rows[Postprocessing.ADVANTAGES] = standardised(estimates)
             batches[module_id] = SampleBatch(rows)
         return MultiAgentBatch(batches, env_steps=sum(rollout.env_steps() for rollout in rollouts))
-
-
-def _joined(batches: Sequence[Columned]) -> Columned:
-    """Rows of several runners as one batch."""
-    if len(batches) == 1:
-        return dict(batches[0])
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def configure(settings: PPOSettings) -> PPOConfig:

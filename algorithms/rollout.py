@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 
@@ -70,3 +72,11 @@ class Rollout:
     def agent_steps(self) -> int:
         """Steps of agents that acted."""
         return sum(len(batch[Columns.OBS]) for batch in self.batches.values())
+
+
+def joined(rollouts: Sequence[Rollout], module_id: str) -> Columned:
+    """One module's rows of several runners as one batch."""
+    batches = [rollout.batches[module_id] for rollout in rollouts]
+    if len(batches) == 1:
+        return dict(batches[0])
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

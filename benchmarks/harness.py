@@ -80,7 +80,7 @@ class Benchmark:
 
 
 BENCHMARKS: dict[str, Benchmark] = {
-    "signal": Benchmark("What cash, buy-and-hold and the oracle earn on every stage", "benchmarks.stages:run"),
+    "signal": Benchmark("What rules, oracles and bounds earn on every stage, before training", "benchmarks.stages:run"),
     "sampling": Benchmark("Agent-steps a second against RLlib's stock runner", "benchmarks.sampling:run"),
     "training": Benchmark("A whole PPO iteration against RLlib and Stable-Baselines3", "benchmarks.training:run"),
     "scaling": Benchmark("Iterations with 1 to 64 remote runners: real, replayed, on paper", "benchmarks.scaling:run"),

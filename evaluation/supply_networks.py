@@ -20,8 +20,8 @@ from policies.base import Policy
 
 SYMBOLS = {"supplier": "diamond", "manufacturer": "square", "distributor": "hexagon", "retailer": "circle"}
 ROLE_COLOURS = dict(zip(ROLES, OTHERS, strict=False))
-COSTS = ("purchase", "hold", "backlog", "order", "emissions")
-"""Objectives that are costs, as far as they weigh anything."""
+COSTS = ("purchase", "hold", "backlog", "order")
+"""Objectives that are costs in money."""
 WORLDS = 16
 
 
@@ -212,7 +212,7 @@ def _costs(result: ScenarioResult) -> go.Figure:
     shown = _shown(result)
     for kind, colour in zip(COSTS, (INK, *OTHERS), strict=False):
         values = [-_figure_of(policy, f"objective_{kind}") for policy in shown]
-        if any(value > 1e-9 for value in values) and kind != "emissions":
+        if any(value > 1e-9 for value in values):
             figure.add_bar(x=[label_of(p.policy) for p in shown], y=values, name=kind, marker_color=colour)
     figure.update_layout(barmode="stack", showlegend=True, legend={"orientation": "h", "y": 1.12})
     figure.update_yaxes(title_text="cost of an episode")

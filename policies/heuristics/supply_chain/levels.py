@@ -20,13 +20,23 @@ OfTask = Callable[[SupplyChainEnv, SupplyTask], Floats]
 """A figure of each way for a task, `[S]`."""
 
 
-class Levels(Policy):
-    """Orders up to levels, as near as actions come to them."""
+class Insider(Policy):
+    """A rule that reads the env itself."""
+
+    _env: SupplyChainEnv
 
     def bind(self, env: BatchedEnv) -> None:
         """Keeps the env."""
         assert isinstance(env, SupplyChainEnv)
         self._env = env
+
+
+class Levels(Insider):
+    """Orders up to levels, as near as actions come to them."""
+
+    def bind(self, env: BatchedEnv) -> None:
+        """Keeps the env."""
+        super().bind(env)
         self._known: dict[OfTask, tuple[list[int], Floats]] = {}
 
     def act(

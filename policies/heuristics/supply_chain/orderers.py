@@ -12,7 +12,7 @@ from envs.supply_chain.config import SupplyConfig, SupplyTask
 from envs.supply_chain.env import SupplyChainEnv
 from envs.supply_chain.plan import Floats
 from policies.base import PolicyState
-from policies.heuristics.supply_chain.levels import Levels
+from policies.heuristics.supply_chain.levels import Insider, Levels
 from policies.heuristics.supply_chain.memory import alone
 from policies.heuristics.supply_chain.safety_stocks import WORLDS, returns_of, tuned_levels
 
@@ -52,7 +52,7 @@ class CappedBaseStock(Levels):
         return capped(env, self.by_world(tuned_levels), self.by_world(caps))
 
 
-class Sterman(Levels):
+class Sterman(Insider):
     """Orders as people do in the beer game: anchored to expected demand, adjusted too little for what is on its way.
 
     Sterman (1989), "Modeling managerial behavior", equations 6 to 10, with the mean of his 44 players' estimates:
@@ -89,10 +89,6 @@ class Sterman(Levels):
         kept = state.copy()
         kept[worlds] = np.nan
         return kept
-
-    def levels(self) -> Floats:
-        """People have none."""
-        raise NotImplementedError("sterman: has no levels, it orders")
 
 
 def reordered(env: SupplyChainEnv, levels: Floats, gaps: Floats) -> Floats:

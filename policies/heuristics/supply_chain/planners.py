@@ -12,9 +12,9 @@ import numpy as np
 
 from envs.base import Actions, BatchedEnv, Observation
 from envs.supply_chain.config import SupplyTask
-from envs.supply_chain.env import SupplyChainEnv
 from envs.supply_chain.plan import Floats, Plan
-from policies.base import Policy, PolicyState
+from policies.base import PolicyState
+from policies.heuristics.supply_chain.levels import Insider
 from policies.heuristics.supply_chain.program import Courses, FlowProgram, Start
 from policies.heuristics.supply_chain.safety_stocks import critical_ratio
 
@@ -25,7 +25,7 @@ BEYOND = 4
 """How many steps further than its longest path from outside to a customer a plan looks."""
 
 
-class RollingPlan(Policy):
+class RollingPlan(Insider):
     """Rolling horizon: plans for expected demand and mean lead times, or for scenarios drawn from the forecasts.
 
     With expected demand shops keep a safety stock by the newsvendor's rule, of which the plan knows nothing else. With
@@ -42,8 +42,7 @@ class RollingPlan(Policy):
 
     def bind(self, env: BatchedEnv) -> None:
         """Keeps the env."""
-        assert isinstance(env, SupplyChainEnv)
-        self._env = env
+        super().bind(env)
         self._programs: dict[SupplyTask, tuple[FlowProgram, Floats]] = {}
         self._rng = np.random.default_rng(self._seed)
 
