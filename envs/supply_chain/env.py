@@ -17,7 +17,8 @@ from envs.supply_chain.kpis import Kpis
 from envs.supply_chain.network import ROLES, Network, Node
 from envs.supply_chain.observations import Observer, Seen
 from envs.supply_chain.plan import Floats, Plan, Size
-from envs.supply_chain.seats import Hall, Seats, taken
+from envs.supply_chain.positions import covered, in_time
+from envs.supply_chain.seats import Hall, Seats, supplied, taken
 from envs.supply_chain.tape import Moment, Tape
 
 RECENT = 0.1
@@ -76,7 +77,7 @@ class SupplyChainEnv(BatchedEnv):
             name: Seats.of(network, self._plans[name], self.hall, self.size) for name, network in config.loaded.items()
         }
         self._places = {name: Places.of(network, self.size) for name, network in config.loaded.items()}
-        supplies = {name: self._supplied(name) for name in config.loaded}
+        supplies = {name: supplied(self._plans[name], self._seatings[name], self.size) for name in config.loaded}
         width = max(max(len(own) for own in each) for each in supplies.values())
         self._supplies = {
             name: _table(each, width, self.size.ways + self.size.cells) for name, each in supplies.items()
@@ -139,17 +140,6 @@ class SupplyChainEnv(BatchedEnv):
     def plan_of(self, task: Task) -> Plan:
         """The arrays of the network that a task plays."""
         return self._plans[self.network_of(task).name]
-
-    def _supplied(self, name: str) -> list[list[int]]:
-        """What each seat supplies in a network: ways, and cells from `S` on."""
-        plan, seats = self._plans[name], self._seatings[name]
-        found: list[list[int]] = []
-        for node in seats.node:
-            out = plan.way & ((plan.seller == node) | (plan.made & (plan.owner == node)))
-            sold = plan.sold & (np.arange(self.size.cells) // self.size.products == node)
-            own = [*np.flatnonzero(out), *(self.size.ways + np.flatnonzero(sold))] if node < self.size.nodes else []
-            found.append([int(each) for each in own])
-        return found
 
     # -- the contract ----------------------------------------------------------------------------------------------
 
@@ -235,16 +225,7 @@ class SupplyChainEnv(BatchedEnv):
 
     def there(self) -> Floats:
         """What counts as there for each way, `[B, S]`: stock, less all that is waited for, and what comes in time."""
-        flows, cells = self.flows, self.size.cells
-        longest = flows.plan.longest
-        net = flows.on_hand() - flows.waited_for()
-        coming, found = flows.open.copy(), np.zeros_like(flows.open)
-        for step in range(int(longest.max())):
-            coming += flows.transit[step].sum(axis=0)
-            now = longest == step + 1
-            if now.any():
-                found = np.where(now, flows.of(net + flows.pool(coming, "target", cells), "target"), found)
-        return found
+        return in_time(self.flows)
 
     def orders(self, levels: Floats) -> Floats:
         """What is ordered by each way to have so much there, `[B, S]`.
@@ -255,12 +236,7 @@ class SupplyChainEnv(BatchedEnv):
 
     def levels_for(self, orders: Floats) -> Floats:
         """The levels at which `orders` has so much ordered by each way, `[B, S]`."""
-        flows, plan, seats = self.flows, self.flows.plan, self.seats
-        found = self.there() - flows.of(flows.asked_by(orders), "target")
-        for turn in range(int(seats.turn.max()) + 1):
-            now = np.where((seats.turn == turn) & plan.way, orders * plan.good, 0.0)
-            found += np.where(seats.turn >= turn, flows.of(flows.pool(now, "target", self.size.cells), "target"), 0.0)
-        return found
+        return self.there() + covered(self.flows, orders, self.seats.turn)
 
     def levels(self, actions: Actions) -> Floats:
         """The levels that actions ask for, of each way, `[B, S]`."""

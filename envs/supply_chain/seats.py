@@ -110,6 +110,17 @@ def _depths(plan: Plan, size: Size) -> Ints:
     return depth[:-1]
 
 
+def supplied(plan: Plan, seats: Seats, size: Size) -> list[list[int]]:
+    """What each seat supplies in a network: ways, and cells sold to customers from `S` on."""
+    found: list[list[int]] = []
+    for node in seats.node:
+        out = plan.way & ((plan.seller == node) | (plan.made & (plan.owner == node)))
+        sold = plan.sold & (np.arange(size.cells) // size.products == node)
+        own = [*np.flatnonzero(out), *(size.ways + np.flatnonzero(sold))] if node < size.nodes else []
+        found.append([int(each) for each in own])
+    return found
+
+
 def taken(table: Any, index: Ints) -> Any:
     """Rows of a table `[B, X, …]` by their numbers `[B, …]`; zeros for the number after the last."""
     padded = np.concatenate([table, np.zeros((len(table), 1, *table.shape[2:]), table.dtype)], axis=1)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from envs.synthetic.tables import RowError, refuse_rows
+
 Floats = NDArray[np.float64]
 COLUMNS = ("date", "series", "quantity")
 SUFFIXES = (".csv", ".parquet")
@@ -20,8 +22,8 @@ def fetched(name: str) -> Path:
     return Path(os.environ.get("ENTREPOT_DATA") or "data").absolute() / f"{name}.parquet"
 
 
-class DemandFileError(ValueError):
-    """A file of demand is not as it should be; one line that names file, row and column."""
+class DemandFileError(RowError):
+    """A file of demand is not as it should be as a whole; one line that names file and column."""
 
 
 @lru_cache(maxsize=16)
@@ -32,20 +34,22 @@ def load_demand(path: Path) -> dict[str, Floats]:
     spaced (days, weeks, months), and go forward. Other columns are ignored.
 
     Raises:
-        DemandFileError: If it cannot be read, or a row is wrong; one line names the file, the row (the first below the
+        RowError: If it cannot be read, or a row is wrong; one line names the file, the row (the first below the
             header is 1), what was found and what is allowed.
     """
     table = _read(path)
     table["series"] = table["series"].astype(str)
     dates = pd.to_datetime(table["date"], errors="coerce")
-    _fail(path, table, "date", dates.isna(), "a date such as 2017-03-01")
+    refuse_rows(path, table, "date", dates.isna(), "a date such as 2017-03-01")
     table["date"] = dates
     values = pd.to_numeric(table["quantity"], errors="coerce").astype(np.float64)
     largest = np.finfo(np.float64).max
-    _fail(path, table, "quantity", ~values.between(0, largest), "a number that is 0 or more")  # NaN is not, either
+    refuse_rows(
+        path, table, "quantity", ~values.between(0, largest), "a number that is 0 or more"
+    )  # NaN is not, either
     table["quantity"] = values
     before = table.groupby("series", sort=False)["date"].shift()
-    _fail(path, table, "date", table["date"] <= before, "a date after the row before, for each series")
+    refuse_rows(path, table, "date", table["date"] <= before, "a date after the row before, for each series")
     every = pd.DatetimeIndex(sorted(table["date"].unique()))
     regular = pd.infer_freq(every) if len(every) > 2 else None
     if len(every) > 2 and regular is None:
@@ -80,12 +84,3 @@ def _read(path: Path) -> pd.DataFrame:
     if table.empty:
         raise DemandFileError(f"{path}: got no rows below the header, allowed is one for each series and date")
     return table[list(COLUMNS)].reset_index(drop=True)
-
-
-def _fail(path: Path, table: pd.DataFrame, column: str, wrong: pd.Series, allowed: str) -> None:
-    """Raises DemandFileError for the first wrong row, if there is one."""
-    rows = np.flatnonzero(wrong.to_numpy())
-    if rows.size:
-        value = table[column].iloc[rows[0]]
-        shown = value.date() if isinstance(value, pd.Timestamp) else value
-        raise DemandFileError(f"{path}, row {rows[0] + 1}, column {column}: got {shown}, allowed is {allowed}")

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from envs.synthetic.tables import refuse_rows
+
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("date", "symbol", *PRICES, "volume")
 SUFFIXES = (".csv", ".parquet")
@@ -81,9 +83,9 @@ def _read(file: Path) -> dict[str, pd.DataFrame]:
     table = table.reset_index(drop=True)
     if "symbol" not in table.columns:
         table["symbol"] = file.stem
-    _fail(file, table, "symbol", table["symbol"].isna(), "the name of a stock")
+    refuse_rows(file, table, "symbol", table["symbol"].isna(), "the name of a stock")
     dates = pd.to_datetime(table["date"], errors="coerce", format=None if _is_date(table["date"]) else "ISO8601")
-    _fail(file, table, "date", dates.isna(), "a date such as 2013-03-01")
+    refuse_rows(file, table, "date", dates.isna(), "a date such as 2013-03-01")
     table["date"] = dates.dt.tz_localize(None).dt.normalize()
     numeric = [*PRICES, "volume", *(["adj_close"] if "adj_close" in table.columns else [])]
     for column in numeric:
@@ -91,28 +93,19 @@ def _read(file: Path) -> dict[str, pd.DataFrame]:
         finite = values.between(-np.finfo(np.float64).max, np.finfo(np.float64).max)  # false for NaN and infinity
         wrong = ~finite | ((values < 0) if column == "volume" else (values <= 0))
         allowed = "a number that is 0 or more" if column == "volume" else "a number above 0"
-        _fail(file, table, column, wrong, allowed)
+        refuse_rows(file, table, column, wrong, allowed)
         table[column] = values
     bottom, top = table[["open", "close"]].min(axis=1), table[["open", "close"]].max(axis=1)
-    _fail(file, table, "high", table["high"] < top * (1 - ROUNDING), "at least open, close and low")
-    _fail(file, table, "low", table["low"] > bottom * (1 + ROUNDING), "at most open, close and high")
+    refuse_rows(file, table, "high", table["high"] < top * (1 - ROUNDING), "at least open, close and low")
+    refuse_rows(file, table, "low", table["low"] > bottom * (1 + ROUNDING), "at most open, close and high")
     before = table.groupby("symbol", sort=False)["date"].shift()
-    _fail(file, table, "date", table["date"] <= before, "a date after the row before, for each symbol")
+    refuse_rows(file, table, "date", table["date"] <= before, "a date after the row before, for each symbol")
     return {str(symbol): _adjusted(rows) for symbol, rows in table.groupby("symbol", sort=False)}
 
 
 def _is_date(column: pd.Series) -> bool:
     """Whether a column already holds dates, as in Parquet."""
     return bool(pd.api.types.is_datetime64_any_dtype(column))
-
-
-def _fail(file: Path, table: pd.DataFrame, column: str, wrong: pd.Series, allowed: str) -> None:
-    """Raises ValueError for the first wrong row, if there is one."""
-    rows = np.flatnonzero(wrong.to_numpy())
-    if rows.size:
-        value = table[column].iloc[rows[0]]
-        shown = value.date() if isinstance(value, pd.Timestamp) else value
-        raise ValueError(f"{file}, row {rows[0] + 1}, column {column}: got {shown}, allowed is {allowed}")
 
 
 def _adjusted(rows: pd.DataFrame) -> pd.DataFrame:

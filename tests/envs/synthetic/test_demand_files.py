@@ -12,6 +12,7 @@ from envs.supply_chain import NetworkError, SupplyChainEnv, SupplyConfig, Supply
 from envs.synthetic.demand import Customers, Demand
 from envs.synthetic.demand_files import DemandFileError, load_demand
 from envs.synthetic.groceries import CATEGORIES, series_of
+from envs.synthetic.tables import RowError
 
 GOOD = "date,series,quantity\n" + "".join(
     f"2024-01-{day:02d},{name},{day * times}\n" for name, times in (("tea", 1), ("coffee", 2)) for day in range(1, 21)
@@ -52,7 +53,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, old: str, new: str, said: str) -> 
     """File, row and column, what was found, and what is allowed, in one line."""
     assert old in GOOD
     file = written(tmp_path, GOOD.replace(old, new, 1))
-    with pytest.raises(DemandFileError) as caught:
+    with pytest.raises(RowError) as caught:
         load_demand(file)
     assert str(caught.value).startswith(f"{file}")
     assert said in str(caught.value)
