@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,3 +65,8 @@ class WorldStreams:
         self.levels, self.replays = state["levels"].copy(), dict(state["replays"])
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
+
+
+def each(rngs: Sequence[np.random.Generator], draw: Callable[[np.random.Generator], Any]) -> NDArray[Any]:
+    """What each world draws from its own stream, `[E, …]`: all that follows is done for all worlds at once."""
+    return np.stack([draw(rng) for rng in rngs])

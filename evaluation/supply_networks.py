@@ -90,7 +90,7 @@ def stock_at_start(network: Network) -> dict[str, float]:
     """What lies at each node at the start [steps' worth], mean over its products."""
     size = Size.of([network])
     plan = Plan.of(network, size)
-    return dict(zip(network.order, _covers(plan.stock[None], plan, size)[0].tolist(), strict=False))
+    return dict(zip(network.order, _covers(plan.stock[None], plan, size.nodes)[0].tolist(), strict=False))
 
 
 def places_of(network: Network) -> dict[str, tuple[float, float]]:
@@ -160,7 +160,7 @@ def _followed(env: SupplyChainEnv, policy: Policy, task: SupplyTask, seed: int) 
         actions, state = policy.act(seen, state, deterministic=True, rng=rng)
         seen = env.step(actions).observation
         plan, nodes = env.plan_of(task), env.size.nodes
-        stock.append(_covers(env.flows.on_hand(), plan, env.size).mean(axis=0))
+        stock.append(_covers(env.flows.on_hand(), plan, nodes).mean(axis=0))
         usual = np.where(plan.way_rate > 0, plan.way_rate, 1.0)
         count = np.bincount(plan.owner, plan.way, nodes + 1)[:nodes]
         share = env.flows.pool(np.where(plan.way, env.ordered / usual, 0.0), "owner", nodes)
@@ -168,11 +168,11 @@ def _followed(env: SupplyChainEnv, policy: Policy, task: SupplyTask, seed: int) 
     return np.array(stock), np.array(orders)
 
 
-def _covers(stock: Any, plan: Plan, size: Size) -> Any:
+def _covers(stock: Any, plan: Plan, nodes: int) -> Any:
     """Stock `[B, M]` as steps' worth of what passes through, mean over each node's products, `[B, N]`."""
-    there = (plan.rate > 0).reshape(size.nodes, -1)
-    worth = np.where(plan.rate > 0, stock / np.where(plan.rate > 0, plan.rate, 1.0), 0.0)
-    return worth.reshape(len(stock), size.nodes, -1).sum(axis=2) / np.maximum(there.sum(axis=1), 1)
+    there = plan.rate > 0
+    at = (np.arange(nodes)[:, None] == plan.site) & there
+    return stock / np.where(there, plan.rate, 1.0) @ at.T / np.maximum(at.sum(axis=1), 1)
 
 
 def _lines(network: Network, table: Any, title: str) -> go.Figure:

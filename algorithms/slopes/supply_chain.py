@@ -101,8 +101,8 @@ class _Network:
         self.rounds = bool((plan.batch > 0).any() or (plan.minimum > 0).any())
         self.spoils = bool((plan.life > 0).any())
         self.crosses = bool(plan.crossing[plan.way].all())
-        self.priority: Tensor = self.plan.priority.repeat_interleave(size.products, 1)
-        self.lifo = self.plan.lifo.repeat_interleave(size.products, 1)
+        self.priority: Tensor = self.of(self.plan.priority.to(torch.int64), self.plan.site) > 0
+        self.lifo = self.of(self.plan.lifo.to(torch.int64), self.plan.site) > 0
 
     # -- sums and figures of ways ----------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class _Network:
     def step(self, goods: _Goods, levels: Tensor, moment: Moment) -> tuple[_Goods, Tensor]:
         """Moves everything on by a step; returns the goods, and what all worlds earn together."""
         plan, size, luck = self.plan, self.size, moment.luck
-        orders = self.orders(levels - self.there(goods), torch.from_numpy(moment.turn))
+        orders = self.orders(levels - self.there(goods))
         ordered = self.rounded(orders)
         opened = goods.open + ordered
         stock, sent, ages = self.send(goods.stock, opened, luck)
@@ -164,9 +164,10 @@ class _Network:
                 found = torch.where(now, self.of(net + self.pool(coming, plan.target, cells), plan.target), found)
         return found
 
-    def orders(self, missing: Tensor, turn: Tensor) -> Tensor:
+    def orders(self, missing: Tensor) -> Tensor:
         """As `Wiring.known_upstream`."""
         plan, cells = self.plan, self.size.cells
+        turn = plan.turn
         found, changed = torch.zeros_like(missing), missing.new_zeros(len(missing), cells)
         for now in range(int(turn.max()) + 1):
             mine = (turn == now) & plan.way
@@ -291,7 +292,7 @@ class _Network:
         """As `envs.supply_chain.accounts.earned`, sums over nodes, `[B, R]`; order fees are left out."""
         plan = self.plan
         stock = goods.stock.sum(0)
-        volume = (stock * plan.volume).unflatten(1, (self.size.nodes, -1)).sum(2)
+        volume = self.pool(stock * plan.volume, plan.site, self.size.nodes)
         beyond = (volume - plan.storage).clamp(min=0.0)
         paid = plan.price * sent
         short = torch.where(plan.lost, lost, goods.backlog)

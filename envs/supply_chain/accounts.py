@@ -11,8 +11,9 @@ from envs.supply_chain.plan import Floats
 def worth(flows: Flows) -> Floats:
     """What goods in stock and on their way to nodes cost to bring there, `[B, N]` [currency]."""
     plan, nodes = flows.plan, flows.size.nodes
-    stock: Floats = (flows.on_hand() * plan.value).reshape(len(plan.cell), nodes, -1).sum(axis=2)
-    return stock + flows.pool(flows.moving() * flows.of(plan.value, "target"), "owner", nodes)
+    return flows.by_node(flows.on_hand() * plan.value) + flows.pool(
+        flows.moving() * flows.of(plan.value, "target"), "owner", nodes
+    )
 
 
 def earned(flows: Flows, moved: Moved, ordered: Floats, before: Floats) -> Floats:
@@ -37,10 +38,7 @@ def earned(flows: Flows, moved: Moved, ordered: Floats, before: Floats) -> Float
     def of_ways(amount: Floats, who: str = "owner") -> Floats:
         return flows.pool(amount, who, nodes)
 
-    def of_cells(amount: Floats) -> Floats:
-        total: Floats = amount.reshape(len(amount), nodes, -1).sum(axis=2)
-        return total
-
+    of_cells = flows.by_node
     stock = flows.on_hand()
     lain = np.where(plan.sold, stock, moved.left)
     beyond = np.maximum(of_cells(stock * plan.volume) - plan.storage, 0.0)

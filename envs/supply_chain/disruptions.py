@@ -7,11 +7,14 @@ probability `1 / length`, so that it stands still for `length` steps on average 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from envs.streams import each
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,26 +28,26 @@ class Disruption(BaseModel):
     length: float = Field(ge=1, allow_inf_nan=False, description="How long it lasts on average [steps].")
     places: tuple[str, ...] = Field((), description="Nodes or lanes that it can happen to; none named: all.")
 
-    def drawn(self, steps: int, names: tuple[str, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
-        """Whether it is so, bool `[T, X]`, for places of the given names.
+    def drawn(self, steps: int, names: tuple[str, ...], rngs: Sequence[np.random.Generator]) -> NDArray[np.bool_]:
+        """Whether it is so, bool `[E, T, X]`, for places of the given names.
 
         Args:
             steps: Steps `T`.
             names: Names of the places `X`.
-            rng: Where from.
+            rngs: Where from, for each of `E` worlds.
         """
         hit = np.array([not self.places or name in self.places for name in names], np.bool_)
-        luck = rng.random((steps, len(names)))
+        luck = each(rngs, lambda rng: rng.random((steps, len(names))))
         # One number decides both: below `chance` it begins, from `lasts` on it ends; between the two all stays, or, if
         # they lie the other way round, all changes. So a step's state is that of the last certain one, and the changes.
         lasts = 1 - 1 / self.length
         begins, changes = luck < min(self.chance, lasts), (luck >= lasts) & (luck < self.chance)
         certain = begins | (luck >= max(self.chance, lasts))
-        last = np.maximum.accumulate(np.where(certain, np.arange(1, steps + 1)[:, None], 0), axis=0)
-        before, places = np.zeros((1, len(names)), np.int64), np.arange(len(names))
-        changed = np.concatenate([before, changes]).cumsum(axis=0)
-        begun = np.concatenate([before, begins])
-        found: NDArray[np.bool_] = (begun[last, places] + changed[1:] - changed[last, places]) % 2 == 1
+        last = np.maximum.accumulate(np.where(certain, np.arange(1, steps + 1)[:, None], 0), axis=1)
+        before = np.zeros((len(rngs), 1, len(names)), np.bool_)
+        changed = np.logical_xor.accumulate(np.concatenate([before, changes], axis=1), axis=1)
+        begun = np.concatenate([before, begins], axis=1)
+        found: NDArray[np.bool_] = np.take_along_axis(begun ^ changed, last, axis=1) ^ changed[:, 1:]
         return found & hit
 
 

@@ -76,7 +76,7 @@ class SupplyChainEnv(BatchedEnv):
         self._seatings = {
             name: Seats.of(network, self._plans[name], self.hall, self.size) for name, network in config.loaded.items()
         }
-        self._places = {name: Places.of(network, self.size) for name, network in config.loaded.items()}
+        self._places = {name: Places.of(network) for name, network in config.loaded.items()}
         supplies = {name: supplied(self._plans[name], self._seatings[name], self.size) for name in config.loaded}
         width = max(max(len(own) for own in each) for each in supplies.values())
         self._supplies = {
@@ -182,8 +182,7 @@ class SupplyChainEnv(BatchedEnv):
         self._unmet[worlds] = 0.0
         self._worth[worlds] = worth(self.flows)[worlds]
         self._begun[worlds] = True
-        for world in worlds:
-            self._foresee(int(world))
+        self._foresee(worlds)
 
     def _install(self, world: int) -> Plan:
         """Puts a world's network in place; returns its plan."""
@@ -203,12 +202,17 @@ class SupplyChainEnv(BatchedEnv):
         self._alarm[world], self._limits[world] = task.disruptions.alarm, task.max_steps
         return plan
 
-    def _foresee(self, world: int) -> None:
-        """Draws a world's episode anew from the beginning of its stream."""
-        task = cast(SupplyTask, self.tasks[world])
-        self.future.longer(task.max_steps)
-        name, rng = self.network_of(task).name, self.streams.again(world)
-        self.future.draw(world, self._places[name], self._plans[name], task, self.size.horizon, rng)
+    def _foresee(self, worlds: IntArray) -> None:
+        """Draws worlds' episodes anew from the beginning of their streams, those of the same task together."""
+        playing: dict[int, list[int]] = {}
+        for world in worlds.tolist():
+            playing.setdefault(id(self.tasks[world]), []).append(world)
+        for together in playing.values():
+            task = cast(SupplyTask, self.tasks[together[0]])
+            self.future.longer(task.max_steps)
+            name, rngs = self.network_of(task).name, [self.streams.again(world) for world in together]
+            places, plan = self._places[name], self._plans[name]
+            self.future.draw(np.array(together), places, plan, task, self.size.horizon, rngs)
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
@@ -232,11 +236,11 @@ class SupplyChainEnv(BatchedEnv):
 
         Orders are known upstream in the same step; of the ways to one product the fastest is ordered first.
         """
-        return self.flows.wiring.known_upstream(levels - self.there(), self.seats.turn)
+        return self.flows.wiring.known_upstream(levels - self.there())
 
     def levels_for(self, orders: Floats) -> Floats:
         """The levels at which `orders` has so much ordered by each way, `[B, S]`."""
-        return self.there() + covered(self.flows, orders, self.seats.turn)
+        return self.there() + covered(self.flows, orders)
 
     def levels(self, actions: Actions) -> Floats:
         """The levels that actions ask for, of each way, `[B, S]`."""
@@ -278,8 +282,7 @@ class SupplyChainEnv(BatchedEnv):
         objectives = earned(self.flows, moved, self.ordered, self._worth) / self.money[:, None, None]
         self._worth = worth(self.flows)
         self._learn(moved, demand)
-        missed = (demand - at_once).reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
-        usual = self._mean.reshape(self.num_worlds, self.size.nodes, -1).sum(axis=2)
+        missed, usual = self.flows.by_node(demand - at_once), self.flows.by_node(self._mean)
         unmet = np.where(usual > 0, missed / np.where(usual > 0, usual, 1.0), 0.0)
         self._unmet += RECENT * (unmet - self._unmet)
         self.kpis.add(self.flows, moved, demand, at_once, self._mean, self._roles)
@@ -315,7 +318,6 @@ class SupplyChainEnv(BatchedEnv):
                 self._begun.copy(),
                 self.flows.get_state() if self._begun.any() else None,
                 self.flows.wiring,
-                self.seats.turn.copy(),
                 self.seats.ways.copy(),
                 self.objective_weights / (self.money * np.maximum(agents, 1))[:, None],
                 self.ordered.copy(),
@@ -393,11 +395,10 @@ class SupplyChainEnv(BatchedEnv):
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        worlds = range(self.num_worlds)
-        self.flows.set_state(state["flows"], [self._install(world) for world in worlds])
-        self._observer.begin(np.arange(self.num_worlds), self.flows, self.seats, self._supply)
-        for world in worlds:
-            self._foresee(world)
+        worlds = np.arange(self.num_worlds)
+        self.flows.set_state(state["flows"], [self._install(int(world)) for world in worlds])
+        self._observer.begin(worlds, self.flows, self.seats, self._supply)
+        self._foresee(worlds)
         self.forecasts.set_state(state["forecasts"])
         for name, array in state["kpis"].items():
             getattr(self.kpis, name)[...] = array

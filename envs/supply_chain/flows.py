@@ -139,6 +139,10 @@ class Flows:
         """Sums of the ways that have the same number; see `Wiring.pool`."""
         return self.wiring.pool(values, what, size)
 
+    def by_node(self, values: Floats) -> Floats:
+        """Sums of cells `[B, M]` at the same node, `[B, N]`."""
+        return self.wiring.pool(values, "site", self.size.nodes)
+
     def of(self, table: Any, what: str, outside: float = 0.0) -> Any:
         """A figure of cells, lanes or nodes, of each way; see `Wiring.of`."""
         return self.wiring.of(table, what, outside)
@@ -259,14 +263,15 @@ class Flows:
 
     def _by_priority(self) -> Bools:
         """Whether a cell's node allocates by priority, `[B, M]`."""
-        return np.repeat(self.plan.priority, self.size.products, axis=1)
+        by: Bools = self.of(self.plan.priority, "site")
+        return by
 
     def _take(self, amounts: Floats) -> Floats:
         """Takes amounts `[B, M]` out of stock, the oldest first or last; returns each age's share, `[G, B, M]`."""
         if self.size.ages == 1:
             self.stock[0] = np.maximum(self.stock[0] - amounts, 0.0)
             return np.ones_like(self.stock)
-        lifo = np.repeat(self.plan.lifo, self.size.products, axis=1)
+        lifo = self.of(self.plan.lifo, "site")
         queue = np.where(lifo, self.stock[::-1], self.stock)
         taken = np.clip(amounts - (queue.cumsum(axis=0) - queue), 0.0, queue)
         taken = np.where(lifo, taken[::-1], taken)

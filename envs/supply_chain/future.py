@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.streams import each
 from envs.supply_chain.config import SupplyTask
 from envs.supply_chain.flows import Luck
 from envs.supply_chain.network import Network
@@ -32,15 +34,12 @@ class Places:
     lanes: tuple[str, ...]
 
     @classmethod
-    def of(cls, network: Network, size: Size) -> Places:
+    def of(cls, network: Network) -> Places:
         """Those of a network."""
-        products = list(network.products)
-        sold = [
-            (place, name, product) for place, name in enumerate(network.order) for product in network.nodes[name].sells
-        ]
+        sold = [(place, *cell) for place, cell in enumerate(network.cells) if cell[1] in network.nodes[cell[0]].sells]
         return cls(
             Customers([network.nodes[name].sells[product].demand for _, name, product in sold]),
-            np.array([place * size.products + products.index(product) for place, _, product in sold], np.int64),
+            np.array([place for place, _, _ in sold], np.int64),
             tuple(name for _, name, _ in sold),
             network.order,
             tuple(lane.name for lane in network.lanes),
@@ -86,32 +85,42 @@ class Future:
                 setattr(self, field.name, np.pad(array, ((0, 0), (0, missing), (0, 0)), mode="edge"))
 
     def draw(
-        self, world: int, places: Places, plan: Plan, task: SupplyTask, horizon: int, rng: np.random.Generator
+        self,
+        worlds: Ints,
+        places: Places,
+        plan: Plan,
+        task: SupplyTask,
+        horizon: int,
+        rngs: Sequence[np.random.Generator],
     ) -> None:
-        """Draws one world's episode."""
+        """Draws an episode of each of some worlds `[E]` that play the same task."""
         steps, wrong = task.max_steps, task.disruptions
-        demand = places.customers.draw(steps, rng, spread=task.spread, span=task.span)
+        now, shape = (worlds[:, None], np.arange(steps)), (steps, len(plan.way))
+        demand = places.customers.draw(steps, rngs, spread=task.spread, span=task.span)
         if wrong.surges is not None:
-            demand *= np.where(wrong.surges.drawn(steps, places.shops, rng), wrong.surges.factor, 1.0)
-        self.demand[world] = 0.0
-        self.demand[world, :steps, places.sold] = task.demand * demand.T
-        shape = (steps, len(plan.way))
-        lead = plan.shortest + (rng.random(shape) * (plan.longest - plan.shortest + 1)).astype(np.int64)
-        self.good[world, :steps] = plan.good
+            demand *= np.where(wrong.surges.drawn(steps, places.shops, rngs), wrong.surges.factor, 1.0)
+        asked = np.zeros((len(worlds), steps, self.demand.shape[2]))
+        asked[:, :, places.sold] = task.demand * demand
+        self.demand[now] = asked
+        luck = each(rngs, lambda rng: rng.random(shape))
+        lead = plan.shortest + (luck * (plan.longest - plan.shortest + 1)).astype(np.int64)
         if plan.spread.any():
-            self.good[world, :steps] += plan.spread * rng.uniform(-1, 1, shape)
-            np.clip(self.good[world], 0.0, 1.0, out=self.good[world])
-        self.shut[world], self.strength[world] = False, 1.0
+            luck = each(rngs, lambda rng: rng.uniform(-1, 1, shape))
+            self.good[now] = np.clip(plan.good + plan.spread * luck, 0.0, 1.0)
+        else:
+            self.good[now] = plan.good
         moved = np.flatnonzero(plan.lane < len(places.lanes))
+        shut = np.zeros(luck.shape, np.bool_)
         if wrong.lanes is not None:
-            self.shut[world, :steps, moved] = wrong.lanes.drawn(steps, places.lanes, rng)[:, plan.lane[moved]].T
+            shut[:, :, moved] = wrong.lanes.drawn(steps, places.lanes, rngs)[:, :, plan.lane[moved]]
         if wrong.delays is not None:
-            late = wrong.delays.drawn(steps, places.lanes, rng)[:, plan.lane[moved]]
-            lead[:, moved] += wrong.delays.steps * late
+            late = wrong.delays.drawn(steps, places.lanes, rngs)[:, :, plan.lane[moved]]
+            lead[:, :, moved] += wrong.delays.steps * late
+        self.shut[now], self.lead[now] = shut, np.minimum(lead, horizon)
+        self.strength[worlds] = 1.0
         if wrong.nodes is not None:
-            down = wrong.nodes.drawn(steps, places.nodes, rng)
-            self.strength[world, :steps, : len(places.nodes)] = np.where(down, wrong.nodes.strength, 1.0)
-        self.lead[world, :steps] = np.minimum(lead, horizon)
+            down = wrong.nodes.drawn(steps, places.nodes, rngs)
+            self.strength[*now, : len(places.nodes)] = np.where(down, wrong.nodes.strength, 1.0)
 
     def luck(self, clock: Ints) -> Luck:
         """What happens to each world in its present step."""

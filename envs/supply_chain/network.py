@@ -173,6 +173,12 @@ class Network(_Part):
         """Nodes in the order of the arrays: sources before those they supply."""
         return tuple(order_of(self))
 
+    @cached_property
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """Nodes and the products that come there, in the order of the arrays."""
+        come = {(way.target, way.product) for way in self.ways()}
+        return tuple((node, product) for node in self.order for product in self.products if (node, product) in come)
+
     def _check_names(self) -> None:
         """Raises NetworkError if something is named that there is not, or named twice."""
         if OUTSIDE in self.nodes:

@@ -152,7 +152,7 @@ class Observer:
     def _own(self, seen: Seen) -> NDArray[np.float32]:
         """Of each node, `[B, N + 1, F]`."""
         plan, flows = seen.flows.plan, seen.flows
-        used = (flows.on_hand() * plan.volume).reshape(len(seen.alarm), flows.size.nodes, -1).sum(axis=2)
+        used = flows.by_node(flows.on_hand() * plan.volume)
         found = np.zeros((len(used), flows.size.nodes + 1, len(OWN)), np.float32)
         found[:, :-1, 0] = np.where(np.isfinite(plan.storage), used / plan.storage, 0.0)
         found[:, :-1, 1] = np.where(plan.node, np.where(seen.alarm[:, None], seen.luck.strength, 1.0), 0.0)

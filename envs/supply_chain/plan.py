@@ -1,6 +1,6 @@
 """Networks as arrays: which way leads from which cell to which, and every number that belongs to it.
 
-A *cell* is a product at a node, numbered `node * P + product`. Arrays are sized for the largest network of a run, so
+A *cell* is a product at a node where it comes, numbered node by node. Arrays are sized for the largest network of a run, so
 that worlds with different networks are stepped together; what a network lacks does not exist and never moves.
 """
 
@@ -25,14 +25,14 @@ class Size:
     """How large arrays are.
 
     Attributes:
-        nodes, products, ways, lanes: Most of each.
+        nodes, cells, ways, lanes: Most of each.
         components: Most components of a recipe.
         horizon: Longest lead time [steps].
         ages: Longest shelf life [steps]; 1 if everything keeps.
     """
 
     nodes: int
-    products: int
+    cells: int
     ways: int
     lanes: int
     components: int
@@ -48,18 +48,13 @@ class Size:
 
         return cls(
             nodes=most(lambda n: len(n.nodes)),
-            products=most(lambda n: len(n.products)),
+            cells=most(lambda n: len(n.cells)),
             ways=most(lambda n: len(list(n.ways()))),
             lanes=most(lambda n: len(n.lanes)),
             components=most(lambda n: max(len(p.recipe) for p in n.products.values())),
             horizon=most(lambda n: max(way.terms.lead_time.most for way in n.ways())),
             ages=most(lambda n: max(p.shelf_life for p in n.products.values())),
         )
-
-    @property
-    def cells(self) -> int:
-        """Products at nodes."""
-        return self.nodes * self.products
 
     def holds(self, other: Size) -> bool:
         """Whether what fits `other` fits this, too."""
@@ -77,13 +72,17 @@ class Plan:
         lane, bound: Lane whose capacity, and node whose capacity it takes, `[S]`; the number after the last if none.
         parts, needs: Cells and units of the components of what is made, `[S, C]`.
         rank: Place among the ways of its source, for allocation by priority, `[S]`.
+        turn: When it is ordered, `[S]`: customers' suppliers first, so that an order is known upstream in the same step;
+            of the ways to one cell the fastest first.
+        fastest: Whether it is the fastest to its cell, `[S]`.
         shortest, longest: Lead time [steps], `[S]`.
         crossing: Whether later orders may overtake, `[S]`.
         price, order, transit, emissions, minimum, batch: As in `Terms`, `[S]`.
         good, spread: Yield and how far it is from its mean at most, `[S]`.
         lane_capacity: Units a step, `[E + 1]`.
         node_capacity: Units a step, `[N + 1]`.
-        cell: Whether a product is ever at a node, `[M]`.
+        cell: Whether a cell exists, `[M]`.
+        site: Its node, `[M]`; the number after the last if it does not exist.
         hold, stock, sale, shortage, volume: As in `Node`, `Sale` and `Product`, `[M]`.
         sold, lost: Whether it is sold to customers there, and whether what is short is lost, `[M]`.
         life: Shelf life [steps], 0 for ever, `[M]`.
@@ -109,6 +108,8 @@ class Plan:
     parts: Ints
     needs: Floats
     rank: Ints
+    turn: Ints
+    fastest: Bools
     shortest: Ints
     longest: Ints
     crossing: Bools
@@ -127,6 +128,7 @@ class Plan:
     lane_capacity: Floats
     node_capacity: Floats
     cell: Bools
+    site: Ints
     hold: Floats
     stock: Floats
     sale: Floats
@@ -153,12 +155,14 @@ class Plan:
             "owner": np.full(ways, nodes),
             "seller": np.full(ways, nodes),
             "way_rate": np.zeros(ways),
+            "site": np.full(cells, nodes),
             "level": np.zeros(cells),
             "value": np.zeros(cells),
             "rate": np.zeros(cells),
             "parts": np.full((ways, size.components), cells),
             "needs": np.zeros((ways, size.components)),
             "rank": np.zeros(ways, np.int64),
+            "turn": np.zeros(ways, np.int64),
             "shortest": np.ones(ways, np.int64),
             "longest": np.ones(ways, np.int64),
             "good": np.ones(ways),
@@ -171,7 +175,7 @@ class Plan:
         for count, flags, figures in (
             (
                 ways,
-                ("way", "made", "crossing"),
+                ("way", "made", "crossing", "fastest"),
                 ("price", "order", "transit", "emissions", "minimum", "batch", "spread"),
             ),
             (cells, ("cell", "sold", "lost"), ("hold", "stock", "sale", "shortage", "volume")),
@@ -192,14 +196,11 @@ class Plan:
             raise NetworkError(f"network {network.name!r}: needs {needed}, allowed is at most {size}")
         plan = cls.empty(size)
         nodes = {name: place for place, name in enumerate(network.order)}
-        products = {name: place for place, name in enumerate(network.products)}
+        cells = {cell: place for place, cell in enumerate(network.cells)}
         plan.node[: len(nodes)] = True
-
-        def cell(node: str, product: str) -> int:
-            return nodes[node] * size.products + products[product]
-
+        plan.cell[: len(cells)] = True
         for place, way in enumerate(network.ways()):
-            plan._lay(place, way, network, nodes, cell, size)
+            plan._lay(place, way, network, nodes, cells)
         for place, lane in enumerate(network.lanes):
             plan.lane_capacity[place] = np.inf if lane.capacity is None else lane.capacity
         for name, place in nodes.items():
@@ -209,20 +210,36 @@ class Plan:
             plan.overflow[place] = node.overflow
             plan.lifo[place] = node.issuing == "lifo"
             plan.priority[place] = node.allocation == "priority"
-            for product, thing in network.products.items():
-                at = cell(name, product)
-                plan.volume[at], plan.life[at] = thing.volume, thing.shelf_life
-                plan.hold[at] = node.of("hold", product)
-                if plan.cell[at]:
-                    plan.stock[at] = node.of("stock", product)
-            for product, sale in node.sells.items():
-                at = cell(name, product)
+        for (name, product), at in cells.items():
+            node, thing = network.nodes[name], network.products[product]
+            plan.site[at], plan.volume[at], plan.life[at] = nodes[name], thing.volume, thing.shelf_life
+            plan.hold[at], plan.stock[at] = node.of("hold", product), node.of("stock", product)
+            sale = node.sells.get(product)
+            if sale is not None:
                 plan.sold[at], plan.lost[at] = True, sale.lost
                 plan.sale[at], plan.shortage[at] = sale.price, sale.shortage
                 plan.level[at] = sale.demand.level
+        plan._take_turns()
         plan._pass_on()
         plan._appraise()
         return plan
+
+    def _take_turns(self) -> None:
+        """Says who orders when."""
+        depth = np.zeros(len(self.cell) + 1, np.int64)  # how far each cell is from the customers at most
+        ways = np.flatnonzero(self.way)
+        for way in ways[::-1]:  # ways come upstream first, what a node makes after its lanes
+            for cell in (int(self.source[way]), *map(int, self.parts[way])):
+                depth[cell] = max(depth[cell], depth[self.target[way]] + 1)
+        mean = self.shortest + self.longest
+        ranks = [
+            sorted(ways[self.target[ways] == self.target[way]], key=lambda rival: (mean[rival], rival)).index(way)
+            for way in ways
+        ]
+        turns = list(zip(depth[self.target[ways]].tolist(), ranks, strict=True))
+        numbers = {turn: number for number, turn in enumerate(sorted(set(turns)))}
+        self.turn[ways] = [numbers[turn] for turn in turns]
+        self.fastest[ways] = [rank == 0 for rank in ranks]
 
     def _pass_on(self) -> None:
         """Passes what is sold upstream, so that each cell and way knows what it moves on average."""
@@ -261,21 +278,22 @@ class Plan:
             value[target] = min(paths)
         self.value[:] = value[:-1]
 
-    def _lay(self, place: int, way: Way, network: Network, nodes: dict[str, int], cell: Any, size: Size) -> None:
+    def _lay(
+        self, place: int, way: Way, network: Network, nodes: dict[str, int], cells: dict[tuple[str, str], int]
+    ) -> None:
         """Writes down one way."""
         terms = way.terms
         self.way[place], self.made[place] = True, way.lane is None
-        self.target[place], self.owner[place] = cell(way.target, way.product), nodes[way.target]
-        self.cell[self.target[place]] = True
+        self.target[place], self.owner[place] = cells[way.target, way.product], nodes[way.target]
         if way.lane is None:
             self.bound[place] = nodes[way.target]
             for index, (component, units) in enumerate(network.products[way.product].recipe.items()):
-                self.parts[place, index], self.needs[place, index] = cell(way.target, component), units
+                self.parts[place, index], self.needs[place, index] = cells[way.target, component], units
         else:
             self.lane[place] = [lane.name for lane in network.lanes].index(way.lane)
             self.rank[place] = self.lane[place]
             if way.source != OUTSIDE:
-                self.source[place], self.seller[place] = cell(way.source, way.product), nodes[way.source]
+                self.source[place], self.seller[place] = cells[way.source, way.product], nodes[way.source]
                 if not network.nodes[way.source].makes:
                     self.bound[place] = nodes[way.source]
         self.shortest[place], self.longest[place] = terms.lead_time.least, terms.lead_time.most

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.supply_chain.flows import Flows
-from envs.supply_chain.plan import Floats, Ints
+from envs.supply_chain.plan import Floats
 
 
 def in_time(flows: Flows) -> Floats:
@@ -21,15 +21,14 @@ def in_time(flows: Flows) -> Floats:
     return found
 
 
-def covered(flows: Flows, orders: Floats, turn: Ints) -> Floats:
+def covered(flows: Flows, orders: Floats) -> Floats:
     """By how much a level must exceed what is there so that so much is ordered, `[B, S]`: `Wiring.known_upstream` back.
 
     Args:
         flows: The goods.
         orders: What is to be ordered by each way, `[B, S]`.
-        turn: When each way is ordered, `[B, S]`.
     """
-    plan, cells = flows.plan, flows.size.cells
+    plan, cells, turn = flows.plan, flows.size.cells, flows.plan.turn
     found: Floats = -flows.of(flows.asked_by(orders), "target")
     for number in range(int(turn.max()) + 1):
         now = np.where((turn == number) & plan.way, orders * plan.good, 0.0)

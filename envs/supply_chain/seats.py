@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.supply_chain.network import ROLES, Network
-from envs.supply_chain.plan import Bools, Ints, Plan, Size
+from envs.supply_chain.plan import Ints, Plan, Size
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,11 @@ class Seats:
         ways: Its ways, `[A, K]`; the number after the last where it has no more.
         place: Where the action of each way lies, among seats times ways, `[S]`; the number after the last for a way
             that does not exist.
-        turn: When each way is ordered, `[S]`: customers' suppliers first, so that an order is known upstream in the
-            same step; of the ways to one cell the fastest first.
-        fastest: Whether a way is the fastest to its cell, `[S]`.
     """
 
     node: Ints
     ways: Ints
     place: Ints
-    turn: Ints
-    fastest: Bools
 
     @classmethod
     def empty(cls, hall: Hall, size: Size) -> Seats:
@@ -62,8 +57,6 @@ class Seats:
             np.full(seats, size.nodes),
             np.full((seats, hall.ways), size.ways),
             np.full(size.ways, seats * hall.ways),
-            np.zeros(size.ways, np.int64),
-            np.zeros(size.ways, np.bool_),
         )
 
     @classmethod
@@ -80,15 +73,6 @@ class Seats:
                 found.ways[first + index, : len(own)] = own
                 found.place[own] = (first + index) * hall.ways + np.arange(len(own))
             first += count
-        mean, depth = plan.shortest + plan.longest, _depths(plan, size)
-        turns = []
-        for way in np.flatnonzero(plan.way):
-            rivals = plan.way & (plan.target == plan.target[way])
-            faster = rivals & ((mean < mean[way]) | ((mean == mean[way]) & (np.arange(size.ways) < way)))
-            turns.append((int(depth[plan.target[way]]), int(faster.sum())))
-        numbers = {turn: number for number, turn in enumerate(sorted(set(turns)))}
-        found.turn[plan.way] = [numbers[turn] for turn in turns]
-        found.fastest[plan.way] = [rank == 0 for _, rank in turns]
         return found
 
     def worlds(self, count: int) -> Seats:
@@ -101,21 +85,12 @@ class Seats:
             getattr(self, name)[world] = array
 
 
-def _depths(plan: Plan, size: Size) -> Ints:
-    """How far each cell is from the customers at most, `[M]`."""
-    depth = np.zeros(size.cells + 1, np.int64)
-    for way in np.flatnonzero(plan.way)[::-1]:  # ways come upstream first, what a node makes after its lanes
-        for cell in (int(plan.source[way]), *map(int, plan.parts[way])):
-            depth[cell] = max(depth[cell], depth[plan.target[way]] + 1)
-    return depth[:-1]
-
-
 def supplied(plan: Plan, seats: Seats, size: Size) -> list[list[int]]:
     """What each seat supplies in a network: ways, and cells sold to customers from `S` on."""
     found: list[list[int]] = []
     for node in seats.node:
         out = plan.way & ((plan.seller == node) | (plan.made & (plan.owner == node)))
-        sold = plan.sold & (np.arange(size.cells) // size.products == node)
+        sold = plan.sold & (plan.site == node)
         own = [*np.flatnonzero(out), *(size.ways + np.flatnonzero(sold))] if node < size.nodes else []
         found.append([int(each) for each in own])
     return found

@@ -17,7 +17,7 @@ class Moment:
     Attributes:
         began: Worlds whose episode begins with it, bool `[B]`.
         start: The goods before it; None where no world began.
-        wiring, turn, ways: The networks, when each way is ordered, `[B, S]`, and who orders by it, `[B, A, K]`.
+        wiring, ways: The networks, and who orders by which way, `[B, A, K]`.
         weights: What objectives weigh, by unit of money and agent, `[B, R]`.
         ordered: What was ordered in the step before, `[B, S]`.
         levels, room: What was asked for, and how far that moves by 1 of the action, `[B, S]`.
@@ -27,7 +27,6 @@ class Moment:
     began: Bools
     start: dict[str, Any] | None
     wiring: Wiring
-    turn: Ints
     ways: Ints
     weights: Floats
     ordered: Floats

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from envs.supply_chain.plan import Floats, Ints, Plan, Size
+from envs.supply_chain.plan import Bools, Floats, Ints, Plan, Size
 
 
 class Wiring:
@@ -23,7 +24,7 @@ class Wiring:
     def __init__(self, plan: Plan, size: Size) -> None:
         self.plan, self.size = plan, size
         widths = {"source": size.cells, "target": size.cells, "lane": size.lanes}
-        widths |= {"bound": size.nodes, "owner": size.nodes, "seller": size.nodes}
+        widths |= {"bound": size.nodes, "owner": size.nodes, "seller": size.nodes, "site": size.nodes}
         tables = {what: getattr(plan, what) for what in widths}
         for c in range(size.components):
             tables[f"parts{c}"], widths[f"parts{c}"] = plan.parts[:, :, c], size.cells
@@ -39,13 +40,26 @@ class Wiring:
         self._asking = np.concatenate([flat[there] for there in inside])
         self._asked_of = np.concatenate([numbers[there] for there, (_, numbers, _) in zip(inside, pairs, strict=True)])
         self._units = np.concatenate([units[there] for there, (_, _, units) in zip(inside, pairs, strict=True)])
+        turns = np.where(plan.way, plan.turn, -1).ravel()
+        self._turns = [self._turn(turns == now) for now in range(int(turns.max()) + 1)]
+
+    def _turn(self, now: Bools) -> _Turn:
+        ways, asked = np.flatnonzero(now), now[self._asking]
+        targets, good = self._numbers["target"].ravel()[ways], self.plan.good.ravel()[ways]
+        return _Turn(ways, targets, good, self._asking[asked], self._asked_of[asked], self._units[asked])
 
     def numbers(self, what: str) -> Ints:
-        """One of the plan's arrays of numbers, `[B, S]`, counted through all worlds, one more than it has in each."""
+        """One of the plan's arrays of numbers, counted through all worlds, one more than it has in each, `[B, S]`."""
         return self._numbers[what]
 
     def pool(self, values: Floats, what: str, size: int) -> Floats:
-        """Sums of the ways that have the same number, `[B, size]`; `what` is one of the plan's arrays of numbers."""
+        """Sums of the ways that have the same number, `[B, size]`; or of the cells at the same node (`site`).
+
+        Args:
+            values: One for each way, `[B, S]`; or for each cell, `[B, M]`.
+            what: One of the plan's arrays of numbers.
+            size: How many sums there are.
+        """
         shape = (len(values), size + 1)
         summed: Floats = np.bincount(self._numbers[what].ravel(), values.ravel(), shape[0] * shape[1]).astype(
             np.float64, copy=False
@@ -71,7 +85,7 @@ class Wiring:
         asked: Floats = np.bincount(self._asked_of, amounts, shape[0] * shape[1]).astype(np.float64, copy=False)
         return asked.reshape(shape)[:, :-1]
 
-    def known_upstream(self, missing: Floats, turn: Ints) -> Floats:
+    def known_upstream(self, missing: Floats) -> Floats:
         """What is ordered by each way to cover what is missing, `[B, S]`.
 
         What is ordered downstream in the same step is missing upstream, too; what is ordered of a product by one way
@@ -79,18 +93,29 @@ class Wiring:
 
         Args:
             missing: What is missing without that, `[B, S]`.
-            turn: When each way is ordered, `[B, S]`.
         """
-        plan, target, good = self.plan, self._numbers["target"].ravel(), self.plan.good.ravel()
         found, missing = np.zeros(missing.size), missing.ravel()
-        changed = np.zeros(len(plan.way) * (self.size.cells + 1))
-        turns = np.where(plan.way, turn, -1).ravel()
-        asking = turns[self._asking]
-        for now in range(int(turn.max()) + 1):
-            own = np.flatnonzero(turns == now)
-            covered = np.maximum(missing[own] + changed[target[own]], 0.0)
-            found[own] = covered / good[own]
-            changed -= np.bincount(target[own], covered, len(changed))
-            asked = asking == now
-            changed += np.bincount(self._asked_of[asked], found[self._asking[asked]] * self._units[asked], len(changed))
-        return found.reshape(plan.way.shape)
+        changed = np.zeros(len(self.plan.way) * (self.size.cells + 1))
+        for now in self._turns:
+            covered = np.maximum(missing[now.ways] + changed[now.targets], 0.0)
+            found[now.ways] = covered / now.good
+            changed -= np.bincount(now.targets, covered, len(changed))
+            changed += np.bincount(now.asked_of, found[now.asking] * now.units, len(changed))
+        return found.reshape(self.plan.way.shape)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """Who orders at the same time, in all worlds.
+
+    Attributes:
+        ways, targets, good: Who, of which cell, and the yields.
+        asking, asked_of, units: Of those who ask something of a cell: who, of which, and how much for a unit.
+    """
+
+    ways: Ints
+    targets: Ints
+    good: Floats
+    asking: Ints
+    asked_of: Ints
+    units: Floats

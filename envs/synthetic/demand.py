@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from envs.streams import each
 from envs.synthetic.demand_files import DemandFileError, load_demand
 
 Floats = NDArray[np.float64]
@@ -152,54 +153,56 @@ class Customers:
     def draw(
         self,
         steps: int,
-        rng: np.random.Generator,
+        rngs: Sequence[np.random.Generator],
         *,
         spread: float = 1.0,
         span: tuple[float, float] = (0.0, 1.0),
     ) -> Floats:
-        """Draws an episode's demand.
+        """Draws demand for an episode of each of `E` worlds.
 
         Args:
             steps: Steps `T`.
-            rng: Where from.
+            rngs: Where from, `[E]`.
             spread: What all coefficients of variation are multiplied by.
             span: The part of the record that episodes lie in, from 0 to 1; each begins at a random row of it.
 
         Returns:
-            Units, `[T, K]`.
+            Units, `[E, T, K]`.
         """
         if len(self._expected) < steps:
             self._expected = self.expected(steps)
-        means = self._expected[:steps].copy()
+        usual = self._expected[:steps]
+        means = np.repeat(usual[None], len(rngs), axis=0)
         for column, promotion in self._promoted:
-            means[:, column] *= _lift(promotion, steps, rng)
-        deviation = np.sqrt(1 - self._common) * rng.standard_normal(means.shape)
-        deviation += np.sqrt(self._common) * rng.standard_normal((steps, 1))
+            means[:, :, column] *= _lift(promotion, steps, rngs)
+        deviation = np.sqrt(1 - self._common) * each(rngs, lambda rng: rng.standard_normal(usual.shape))
+        deviation += np.sqrt(self._common) * each(rngs, lambda rng: rng.standard_normal((steps, 1)))
         if self._rho.any():
             fresh = np.sqrt(1 - self._rho**2)
             for step in range(1, steps):
-                deviation[step] = self._rho * deviation[step - 1] + fresh * deviation[step]
+                deviation[:, step] = self._rho * deviation[:, step - 1] + fresh * deviation[:, step]
         if (self._chance < 1).any():
-            means = np.where(rng.random(means.shape) < self._chance, means / self._chance, 0.0)
+            asked = each(rngs, lambda rng: rng.random(usual.shape)) < self._chance
+            means = np.where(asked, means / self._chance, 0.0)
         cv = spread * self._cv
         found = np.where(self._normal, np.maximum(means * (1 + cv * deviation), 0.0), means)
         if self._counted.any():
             log_variance = np.log1p(cv**2)
-            counts = rng.poisson(means * np.exp(np.sqrt(log_variance) * deviation - log_variance / 2))
+            rates = means * np.exp(np.sqrt(log_variance) * deviation - log_variance / 2)
+            counts = np.stack([rng.poisson(own) for rng, own in zip(rngs, rates, strict=True)])
             found = np.where(self._counted, counts, found)
         if self._recorded:
             first, last = self._rows(span)
-            begin = int(rng.integers(first, last - steps + 1))
-            found[:, self._recorded] = self._record[begin : begin + steps]
+            begin = each(rngs, lambda rng: rng.integers(first, last - steps + 1))
+            found[:, :, self._recorded] = self._record[begin[:, None] + np.arange(steps)]
         return found
 
 
-def _lift(promotion: Promotion, steps: int, rng: np.random.Generator) -> Floats:
-    """What the mean is multiplied by in each step, `[T]`."""
-    lift, left = np.ones(steps), 0
-    begins = rng.random(steps) < promotion.chance
+def _lift(promotion: Promotion, steps: int, rngs: Sequence[np.random.Generator]) -> Floats:
+    """What the mean is multiplied by in each step, `[E, T]`."""
+    begins = each(rngs, lambda rng: rng.random(steps)) < promotion.chance
+    left, lift = np.zeros(len(rngs), np.int64), np.ones(begins.shape)
     for step in range(steps):
-        left = promotion.length if left == 0 and begins[step] else max(left - 1, 0)
-        if left:
-            lift[step] = promotion.lift
+        left = np.where((left == 0) & begins[:, step], promotion.length, np.maximum(left - 1, 0))
+        lift[left > 0, step] = promotion.lift
     return lift

@@ -68,7 +68,7 @@ class AsSold(Levels):
     def levels(self) -> Floats:
         """What is there, and what customers asked for beside; what is asked in this step comes to it by itself."""
         env = self._env
-        return env.there() + np.where(env.seats.fastest, env.flows.of(env.wanted, "target"), 0.0)
+        return env.there() + np.where(env.flows.plan.fastest, env.flows.of(env.wanted, "target"), 0.0)
 
 
 class BaseStock(Levels):

@@ -70,7 +70,7 @@ class Sterman(Insider):
     ) -> tuple[Actions, PolicyState]:
         """What people order; the state is what they expect of each cell, `[B, M]`; NaN where they know nothing yet."""
         env = self._env
-        flows, seats = env.flows, env.seats
+        flows = env.flows
         expected = np.full(flows.backlog.shape, np.nan) if state is None else state
         before = np.where(np.isnan(expected), flows.plan.rate, expected)
         expected = before + self.THETA * (env.asked - before)
@@ -80,7 +80,7 @@ class Sterman(Insider):
         desired = rate * (self.COVER + self.BETA * env.lead)
         gap = desired - flows.of(stock + self.BETA * line, "target")
         orders = np.maximum(flows.of(expected, "target") + self.ALPHA * gap, 0.0)
-        return env.actions_for(env.levels_for(np.where(seats.fastest, orders, 0.0))), expected
+        return env.actions_for(env.levels_for(np.where(flows.plan.fastest, orders, 0.0))), expected
 
     def forget(self, state: PolicyState, worlds: IntArray) -> PolicyState:
         """Nothing is known of those worlds."""

@@ -180,9 +180,8 @@ class FlowProgram:
             put(self._lane_limit[..., index, None], self._sent[..., number[plan.lane[ways] == lane]], 1.0)
         for index, node in enumerate(self._nodes):
             put(self._node_limit[..., index, None], self._sent[..., number[plan.bound[ways] == node]], 1.0)
-        products = len(plan.cell) // len(plan.node)
         for index, node in enumerate(self._rented):
-            own = np.flatnonzero(cells // products == node)
+            own = np.flatnonzero(plan.site[cells] == node)
             put(self._space[..., index], self._rent[..., index], 1.0)
             put(self._space[..., index, None], self._stock[..., own], -plan.volume[cells[own]])
         pay(self._rent, -plan.overflow[self._rented])

@@ -85,10 +85,10 @@ def search(config: SupplyConfig, task: SupplyTask, finely: bool | None = None) -
     """
     one = SupplyChainEnv(config, 1, task=task)
     one.reset(SEED)
-    plan, seats = one.plan_of(task), one.seats
+    plan = one.plan_of(task)
     ways = np.flatnonzero(plan.way)
     roles = {index: node.role for index, node in enumerate(one.nodes_of(task))}
-    kinds = [(roles[int(plan.owner[w])], bool(plan.made[w]), bool(seats.fastest[0, w])) for w in ways]
+    kinds = [(roles[int(plan.owner[w])], bool(plan.made[w]), bool(plan.fastest[w])) for w in ways]
     alike = np.array([[kind == other for kind in kinds] for other in dict.fromkeys(kinds)])
     moves = np.zeros((len(alike), len(plan.way)))
     moves[:, ways] = alike

@@ -141,7 +141,7 @@ def test_a_faster_lane_is_used_when_it_counts() -> None:
     env.reset(0)
     names = [way.name for way in env.config.loaded["assembly"].ways()]
     slow, fast = names.index("frames.frame"), names.index("frames_express.frame")
-    assert env.seats.fastest[0, [fast, slow]].tolist() == [True, False]
+    assert env.flows.plan.fastest[0, [fast, slow]].tolist() == [True, False]
     levels = env.there()
     levels[0, fast] += 3
     levels[0, slow] = env.there()[0, slow] + 10
@@ -158,14 +158,11 @@ def test_collaboration_passes_customers_demand_upstream() -> None:
     )
     for env in (alone, together):
         env.reset(0)
-        acting(env, env.there() + np.where(env.seats.fastest, 50.0, 0.0))
+        acting(env, env.there() + np.where(env.flows.plan.fastest, 50.0, 0.0))
     sold = together.wanted[0].sum()
-    mean = together.forecasts.mean[0].reshape(together.size.nodes, -1)
-    products = list(together.config.loaded["assembly"].products)
-    shop, factory, wheels = mean[-1], mean[-2], mean[1]
-    assert shop[products.index("cart")] == pytest.approx(sold)
-    assert factory[products.index("cart")] == pytest.approx(sold)
-    assert factory[products.index("wheel")] == wheels[products.index("wheel")] == pytest.approx(4 * sold)
+    mean = dict(zip(together.config.loaded["assembly"].cells, together.forecasts.mean[0], strict=True))
+    assert mean["shop", "cart"] == mean["factory", "cart"] == pytest.approx(sold)
+    assert mean["factory", "wheel"] == mean["wheelwright", "wheel"] == pytest.approx(4 * sold)
     assert alone.forecasts.mean[0].max() > 4 * sold + 10
 
 

@@ -129,7 +129,7 @@ def test_a_network_that_is_too_large_is_refused() -> None:
 
 def test_disruptions_last_as_long_as_they_say() -> None:
     """A share chance / (chance + 1 / length) of the time, in runs of the mean length, at the places named only."""
-    found = Disruption(chance=0.02, length=5, places=("a",)).drawn(40_000, ("a", "b"), np.random.default_rng(0))
+    found = Disruption(chance=0.02, length=5, places=("a",)).drawn(40_000, ("a", "b"), [np.random.default_rng(0)])[0]
     assert not found[:, 1].any()
     assert found[:, 0].mean() == pytest.approx(0.02 / 0.22, rel=0.1)
     starts = (np.diff(found[:, 0].astype(int)) == 1).sum()

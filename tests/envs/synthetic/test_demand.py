@@ -14,7 +14,7 @@ STEPS = 40_000
 
 def drawn(*demands: Demand, steps: int = STEPS, **options: Any) -> Any:
     """Demand of one long episode."""
-    return Customers(demands).draw(steps, np.random.default_rng(0), **options)
+    return Customers(demands).draw(steps, [np.random.default_rng(0)], **options)[0]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_records_are_played_from_one_row_on_and_scaled(tmp_path: Path) -> None:
     )
     rng = np.random.default_rng(0)
     for _ in range(20):
-        found = customers.draw(5, rng, span=(0.5, 1.0))
+        found = customers.draw(5, [rng], span=(0.5, 1.0))[0]
         assert (np.diff(found[:, 0]) == 1).all()
         assert found[:, 0].min() >= 11
         np.testing.assert_allclose(found[:, 1] * 21, found[:, 0] * 2)
