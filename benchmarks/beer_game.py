@@ -31,6 +31,8 @@ TASK = {"max_steps": 52}
 REACH = {"reach": 4.0}
 ALONE = {"around": "forecast", "collaboration": False}
 TOGETHER = {"around": "forecast", "collaboration": True}
+STEPS = {"pathwise.lr": 0.003, "pathwise.half": 25, "network.initial_log_std": -4.0}
+"""Demand without chance has sharp kinks: steps are long at first and shrink soon, and little is tried beside them."""
 SEED, WORLDS = 50_000_001, 256
 BULLWHIP = "bullwhip_manufacturer"
 
@@ -137,7 +139,7 @@ def _learner(demand: str, file: str, setting: dict[str, Any], seed: int, iterati
         "env": {"networks": [file], "longest_delay": 0, **REACH, **setting},
         "task": TASK,
         "runners.rollout_length": TASK["max_steps"],
-        "pathwise.minibatch": 1024,
+        **STEPS,
         "seed": seed,
         "evaluation.interval": 0,
         "tracking.enabled": False,

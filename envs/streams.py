@@ -67,6 +67,6 @@ class WorldStreams:
             generator.bit_generator.state = saved
 
 
-def each(rngs: Sequence[np.random.Generator], draw: Callable[[np.random.Generator], Any]) -> NDArray[Any]:
+def drawn_by(rngs: Sequence[np.random.Generator], draw: Callable[[np.random.Generator], Any]) -> NDArray[Any]:
     """What each world draws from its own stream, `[E, …]`: all that follows is done for all worlds at once."""
     return np.stack([draw(rng) for rng in rngs])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from envs.streams import each
+from envs.streams import drawn_by
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,7 +37,7 @@ class Disruption(BaseModel):
             rngs: Where from, for each of `E` worlds.
         """
         hit = np.array([not self.places or name in self.places for name in names], np.bool_)
-        luck = each(rngs, lambda rng: rng.random((steps, len(names))))
+        luck = drawn_by(rngs, lambda rng: rng.random((steps, len(names))))
         # One number decides both: below `chance` it begins, from `lasts` on it ends; between the two all stays, or, if
         # they lie the other way round, all changes. So a step's state is that of the last certain one, and the changes.
         lasts = 1 - 1 / self.length

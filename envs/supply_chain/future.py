@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.streams import each
+from envs.streams import drawn_by
 from envs.supply_chain.config import SupplyTask
 from envs.supply_chain.flows import Luck
 from envs.supply_chain.network import Network
@@ -102,10 +102,10 @@ class Future:
         asked = np.zeros((len(worlds), steps, self.demand.shape[2]))
         asked[:, :, places.sold] = task.demand * demand
         self.demand[now] = asked
-        luck = each(rngs, lambda rng: rng.random(shape))
+        luck = drawn_by(rngs, lambda rng: rng.random(shape))
         lead = plan.shortest + (luck * (plan.longest - plan.shortest + 1)).astype(np.int64)
         if plan.spread.any():
-            luck = each(rngs, lambda rng: rng.uniform(-1, 1, shape))
+            luck = drawn_by(rngs, lambda rng: rng.uniform(-1, 1, shape))
             self.good[now] = np.clip(plan.good + plan.spread * luck, 0.0, 1.0)
         else:
             self.good[now] = plan.good

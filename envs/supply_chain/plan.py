@@ -1,7 +1,7 @@
 """Networks as arrays: which way leads from which cell to which, and every number that belongs to it.
 
-A *cell* is a product at a node where it comes, numbered node by node. Arrays are sized for the largest network of a run, so
-that worlds with different networks are stepped together; what a network lacks does not exist and never moves.
+A *cell* is a product at a node where it comes, numbered node by node. Arrays are sized for the largest network of a run,
+so that worlds with different networks are stepped together; what a network lacks does not exist and never moves.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Plan:
         lane, bound: Lane whose capacity, and node whose capacity it takes, `[S]`; the number after the last if none.
         parts, needs: Cells and units of the components of what is made, `[S, C]`.
         rank: Place among the ways of its source, for allocation by priority, `[S]`.
-        turn: When it is ordered, `[S]`: customers' suppliers first, so that an order is known upstream in the same step;
-            of the ways to one cell the fastest first.
+        turn: When it is ordered, `[S]`: customers' suppliers first, so that an order is known upstream in the same
+            step; of the ways to one cell the fastest first.
         fastest: Whether it is the fastest to its cell, `[S]`.
         shortest, longest: Lead time [steps], `[S]`.
         crossing: Whether later orders may overtake, `[S]`.

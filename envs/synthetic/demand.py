@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from envs.streams import each
+from envs.streams import drawn_by
 from envs.synthetic.demand_files import DemandFileError, load_demand
 
 Floats = NDArray[np.float64]
@@ -175,14 +175,14 @@ class Customers:
         means = np.repeat(usual[None], len(rngs), axis=0)
         for column, promotion in self._promoted:
             means[:, :, column] *= _lift(promotion, steps, rngs)
-        deviation = np.sqrt(1 - self._common) * each(rngs, lambda rng: rng.standard_normal(usual.shape))
-        deviation += np.sqrt(self._common) * each(rngs, lambda rng: rng.standard_normal((steps, 1)))
+        deviation = np.sqrt(1 - self._common) * drawn_by(rngs, lambda rng: rng.standard_normal(usual.shape))
+        deviation += np.sqrt(self._common) * drawn_by(rngs, lambda rng: rng.standard_normal((steps, 1)))
         if self._rho.any():
             fresh = np.sqrt(1 - self._rho**2)
             for step in range(1, steps):
                 deviation[:, step] = self._rho * deviation[:, step - 1] + fresh * deviation[:, step]
         if (self._chance < 1).any():
-            asked = each(rngs, lambda rng: rng.random(usual.shape)) < self._chance
+            asked = drawn_by(rngs, lambda rng: rng.random(usual.shape)) < self._chance
             means = np.where(asked, means / self._chance, 0.0)
         cv = spread * self._cv
         found = np.where(self._normal, np.maximum(means * (1 + cv * deviation), 0.0), means)
@@ -193,14 +193,14 @@ class Customers:
             found = np.where(self._counted, counts, found)
         if self._recorded:
             first, last = self._rows(span)
-            begin = each(rngs, lambda rng: rng.integers(first, last - steps + 1))
+            begin = drawn_by(rngs, lambda rng: rng.integers(first, last - steps + 1))
             found[:, :, self._recorded] = self._record[begin[:, None] + np.arange(steps)]
         return found
 
 
 def _lift(promotion: Promotion, steps: int, rngs: Sequence[np.random.Generator]) -> Floats:
     """What the mean is multiplied by in each step, `[E, T]`."""
-    begins = each(rngs, lambda rng: rng.random(steps)) < promotion.chance
+    begins = drawn_by(rngs, lambda rng: rng.random(steps)) < promotion.chance
     left, lift = np.zeros(len(rngs), np.int64), np.ones(begins.shape)
     for step in range(steps):
         left = np.where((left == 0) & begins[:, step], promotion.length, np.maximum(left - 1, 0))
