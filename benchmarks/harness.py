@@ -90,6 +90,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "faults": Benchmark("What faults cost a run on a cluster of three real nodes (root)", "benchmarks.faults:run"),
     "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
     "serial": Benchmark("A serial supply chain whose optimum is known", "benchmarks.serial:run"),
+    "stepping": Benchmark("How fast a supply chain is stepped on one core", "benchmarks.stepping:run"),
     "networks": Benchmark("What is learned on supply networks, beside planners and bounds", "benchmarks.networks:run"),
     "beer_game": Benchmark("The beer game under three demands, and collaboration", "benchmarks.beer_game:run"),
     "yardsticks": Benchmark("Finds levels and bounds of the supply-chain tasks", "benchmarks.yardsticks:run"),

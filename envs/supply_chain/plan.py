@@ -1,7 +1,7 @@
 """Networks as arrays: which way leads from which cell to which, and every number that belongs to it.
 
-A *cell* is a product at a node where it comes, numbered node by node. Arrays are sized for the largest network of a run,
-so that worlds with different networks are stepped together; what a network lacks does not exist and never moves.
+A *cell* is a product at a node where it comes, numbered node by node. Arrays are sized for the largest network of a
+run, so that worlds with different networks are stepped together; what a network lacks does not exist and never moves.
 """
 
 from __future__ import annotations
