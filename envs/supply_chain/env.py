@@ -13,7 +13,7 @@ from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
 from envs.supply_chain.flows import Flows, Luck, Moved
 from envs.supply_chain.forecasts import Forecasts
 from envs.supply_chain.future import Future, Places
-from envs.supply_chain.kpis import Kpis
+from envs.supply_chain.kpis import Kpis, shares_of
 from envs.supply_chain.network import ROLES, Network, Node
 from envs.supply_chain.observations import Observer, Seen
 from envs.supply_chain.plan import Floats, Plan, Size
@@ -114,7 +114,9 @@ class SupplyChainEnv(BatchedEnv):
         self.money = np.ones(num_worlds)
         self.kpis = Kpis.zero(num_worlds)
         self._supply = np.zeros((num_worlds, *next(iter(self._supplies.values())).shape), np.int64)
-        self._roles = np.zeros((num_worlds, self.size.nodes + 1, len(ROLES)))
+        self._shares_of = {name: shares_of(self._plans[name], network) for name, network in config.loaded.items()}
+        self._shares = np.zeros((num_worlds, self.size.ways, len(ROLES)))
+        self._usual = np.zeros((num_worlds, self.size.nodes))
         self.ordered = np.zeros((num_worlds, self.size.ways))
         self.asked = np.zeros((num_worlds, self.size.cells))
         self.wanted = np.zeros((num_worlds, self.size.cells))
@@ -193,10 +195,9 @@ class SupplyChainEnv(BatchedEnv):
         self._supply[world] = self._supplies[network.name]
         for role, part in self._slices.items():
             self.alive[role][world] = seats.node[part] < self.size.nodes
-            self._roles[world, :, ROLES.index(role)] = 0.0
-            self._roles[world, seats.node[part], ROLES.index(role)] = 1.0
-        self._roles[world, -1] = 0.0
+        self._shares[world] = self._shares_of[network.name]
         self._mean[world] = plan.level * task.demand
+        self._usual[world] = np.bincount(plan.site, self._mean[world], self.size.nodes + 1)[:-1]
         worth = (self._mean[world] * (plan.sale + plan.shortage)).sum() / len(network.nodes)
         self.money[world] = worth if worth > 0 else 1.0
         self._alarm[world], self._limits[world] = task.disruptions.alarm, task.max_steps
@@ -282,10 +283,10 @@ class SupplyChainEnv(BatchedEnv):
         objectives = earned(self.flows, moved, self.ordered, self._worth) / self.money[:, None, None]
         self._worth = worth(self.flows)
         self._learn(moved, demand)
-        missed, usual = self.flows.by_node(demand - at_once), self.flows.by_node(self._mean)
+        missed, usual = self.flows.by_node(demand - at_once), self._usual
         unmet = np.where(usual > 0, missed / np.where(usual > 0, usual, 1.0), 0.0)
         self._unmet += RECENT * (unmet - self._unmet)
-        self.kpis.add(self.flows, moved, demand, at_once, self._mean, self._roles)
+        self.kpis.add(self.flows, moved, demand, at_once, self._mean, self._shares)
         paid = taken(objectives, self.seats.node)
         costs = taken(unmet[..., None], self.seats.node)
         return Outcome(

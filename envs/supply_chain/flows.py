@@ -222,6 +222,8 @@ class Flows:
     def _share(self, request: Floats, what: str, limits: Floats) -> Floats:
         """What share of each request is granted so that none of the limits `[B, X + 1]` is exceeded, `[B, S]`."""
         limits = limits[:, :-1]
+        if np.isinf(limits).all():
+            return np.ones_like(request)
         asked = self.pool(request, what, limits.shape[1])
         share: Floats = self.of(_rationed(asked, limits), what, 1.0)
         return share

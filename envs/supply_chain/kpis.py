@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from envs.supply_chain.flows import Flows, Moved
-from envs.supply_chain.network import ROLES
-from envs.supply_chain.plan import Floats, Ints
+from envs.supply_chain.network import ROLES, Network
+from envs.supply_chain.plan import Floats, Ints, Plan
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Kpis:
         for field in fields(self):
             getattr(self, field.name)[worlds] = 0.0
 
-    def add(self, flows: Flows, moved: Moved, demand: Floats, at_once: Floats, level: Floats, roles: Floats) -> None:
+    def add(self, flows: Flows, moved: Moved, demand: Floats, at_once: Floats, level: Floats, shares: Floats) -> None:
         """Adds a step.
 
         Args:
@@ -61,9 +61,9 @@ class Kpis:
             demand: What customers asked for, `[B, M]`.
             at_once: What of that they got, `[B, M]`.
             level: What they ask for on average, `[B, M]`.
-            roles: Whether each node has each role, `[B, N + 1, 4]`.
+            shares: What a unit ordered by each way is of what its role orders on average, `[B, S, 4]`; see `shares_of`.
         """
-        plan, nodes = flows.plan, flows.size.nodes
+        plan = flows.plan
         rate = np.where(plan.rate > 0, plan.rate, 1.0)
         self.demand += demand.sum(axis=1)
         self.at_once += at_once.sum(axis=1)
@@ -74,11 +74,7 @@ class Kpis:
         self.spoilt += moved.spoilt.sum(axis=1) + moved.spoilt_transit.sum(axis=1)
         self.emissions += (plan.emissions * moved.sent).sum(axis=1)
         self.steps += 1.0
-        usual = np.where(plan.way_rate > 0, plan.way_rate, 1.0)
-        orders = flows.pool(np.where(plan.way, moved.ordered / usual, 0.0), "owner", nodes)
-        ways = flows.pool(plan.way.astype(np.float64), "owner", nodes)
-        count = np.einsum("bn,bnr->br", ways, roles[:, :-1])
-        share = np.einsum("bn,bnr->br", orders, roles[:, :-1]) / np.where(count > 0, count, 1.0)
+        share = np.einsum("bs,bsr->br", moved.ordered, shares)
         self.first += share
         self.second += share**2
         asked = demand.sum(axis=1) / np.maximum(level.sum(axis=1), 1e-12)
@@ -111,3 +107,13 @@ class Kpis:
             there = of["first"][:, place] > 0
             found[f"bullwhip_{role}"] = np.where(there & (variance > 1e-12), own / np.maximum(variance, 1e-12), 0.0)
         return found
+
+
+def shares_of(plan: Plan, network: Network) -> Floats:
+    """What a unit ordered by each way of a network is of its mean rate, mean over its role's ways, `[S, 4]`."""
+    roles = [ROLES.index(network.nodes[name].role) for name in network.order]
+    ways = np.flatnonzero(plan.way)
+    found = np.zeros((len(plan.way), len(ROLES)))
+    rates = plan.way_rate[ways]
+    found[ways, np.array(roles)[plan.owner[ways]]] = 1.0 / np.where(rates > 0, rates, 1.0)
+    return found / np.maximum((found > 0).sum(axis=0), 1)
