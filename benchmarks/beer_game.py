@@ -37,7 +37,7 @@ STEPS = {
     "pathwise.half": 100,
     "network.initial_log_std": -4.0,
 }
-"""Costs without chance have sharp kinks: few worlds say it all, one step a rollout, and little is tried beside them."""
+"""Of every team. Where demand is certain costs have sharp kinks: one step a rollout, little tried beside them."""
 SEED, WORLDS = 50_000_001, 256
 BULLWHIP = "bullwhip_manufacturer"
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.contender import options, serve
+from benchmarks.stepping import pace, stepped
 
 
 def main(*, kind: str, agents: int, seconds: float, worlds: int, steps: int) -> None:
@@ -33,13 +33,7 @@ def main(*, kind: str, agents: int, seconds: float, worlds: int, steps: int) -> 
         play = batched_runner(env_config, worlds, steps, flat=kind == "flat")
     play()  # the first rollout allocates and resets
 
-    def measure() -> float:
-        taken, start = 0, time.perf_counter()
-        while (passed := time.perf_counter() - start) < seconds or not taken:
-            taken += play()
-        return taken / passed
-
-    serve(measure)
+    serve(partial(pace, play, seconds))
 
 
 def batched_runner(env_config: dict[str, Any], worlds: int, steps: int, *, flat: bool) -> Callable[[], int]:
@@ -77,23 +71,7 @@ def env_alone(env_config: dict[str, Any], worlds: int, steps: int) -> Callable[[
 
     env = get_domain("trading").env(env_config, worlds)
     env.reset(0)
-    rng = np.random.default_rng(0)
-    drawn = [
-        {
-            group.name: rng.uniform(-1, 1, (worlds, group.size, group.num_actions)).astype(np.float32)
-            for group in env.groups.values()
-        }
-        for _ in range(steps)
-    ]
-
-    def play() -> int:
-        taken = 0
-        for actions in drawn:
-            taken += sum(int(alive.sum()) for alive in env.alive.values())
-            env.step(actions)
-        return taken
-
-    return play
+    return stepped(env, steps)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 
 from benchmarks.contender import Contender, options, serve
 from benchmarks.harness import Bar, BenchmarkResult, interleave, median_bar
+from envs.base import BatchedEnv
 
 LEAST = 500_000.0
 STEPS = 60
@@ -59,13 +61,20 @@ def main(*, worlds: int, seconds: float) -> None:
     assert isinstance(task, SupplyTask)
     env = SupplyChainEnv(SupplyConfig(networks=(task.network,), longest_delay=2), worlds, task=task)
     env.reset(0)
+    play = stepped(env, STEPS)
+    play()
+    serve(partial(pace, play, seconds))
+
+
+def stepped(env: BatchedEnv, steps: int) -> Callable[[], int]:
+    """Takes so many steps under random actions that were drawn beforehand; each call returns the agent-steps."""
     rng = np.random.default_rng(0)
     drawn = [
         {
-            group.name: rng.uniform(-1, 1, (worlds, group.size, group.num_actions)).astype(np.float32)
+            group.name: rng.uniform(-1, 1, (env.num_worlds, group.size, group.num_actions)).astype(np.float32)
             for group in env.groups.values()
         }
-        for _ in range(STEPS)
+        for _ in range(steps)
     ]
 
     def play() -> int:
@@ -75,15 +84,15 @@ def main(*, worlds: int, seconds: float) -> None:
             env.step(actions)
         return taken
 
-    play()
+    return play
 
-    def measure() -> float:
-        taken, start = 0, time.perf_counter()
-        while (passed := time.perf_counter() - start) < seconds or not taken:
-            taken += play()
-        return taken / passed
 
-    serve(measure)
+def pace(play: Callable[[], int], seconds: float) -> float:
+    """Agent-steps a second of what is called again and again for at least so long."""
+    taken, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < seconds or not taken:
+        taken += play()
+    return taken / passed
 
 
 if __name__ == "__main__":
