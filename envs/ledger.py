@@ -76,10 +76,8 @@ class Ledger:
         """The rewards `[B, A]` that objectives `[B, A, R]` make, by the weights of each world's task."""
         rewards = {}
         for name, array in objectives.items():
-            total = np.zeros(array.shape[:2])
-            for place in range(array.shape[2]):  # one after the other, so that the order never depends on B
-                total += self.weights[:, place, None] * array[:, :, place]
-            rewards[name] = total.astype(np.float32)
+            # Sums along the last axis add up in the same order whatever B is; a matrix product's need not.
+            rewards[name] = (array * self.weights[:, None]).sum(axis=2).astype(np.float32)
         return rewards
 
     def means(

@@ -16,7 +16,7 @@ def worth(flows: Flows) -> Floats:
     )
 
 
-def earned(flows: Flows, moved: Moved, ordered: Floats, before: Floats) -> Floats:
+def earned(flows: Flows, moved: Moved, ordered: Floats, richer: Floats) -> Floats:
     """The objectives, in the order of `envs.supply_chain.config.OBJECTIVES`.
 
     Sales are those to customers and to nodes downstream, who pay as purchases what these earn. Held are the goods that
@@ -28,10 +28,10 @@ def earned(flows: Flows, moved: Moved, ordered: Floats, before: Floats) -> Float
         flows: The goods after the step.
         moved: What moved in it.
         ordered: What was ordered in the step before, `[B, S]`.
-        before: What goods were worth before the step, `[B, N]`.
+        richer: By how much goods are worth more than before the step, `[B, N]`; see `worth`.
 
     Returns:
-        `[B, N, R]` [currency; emissions: kg CO2e; swings: units].
+        `[B, N + 1, R]` [currency; emissions: kg CO2e; swings: units]; nothing in the last row, of who is not there.
     """
     plan, nodes = flows.plan, flows.size.nodes
 
@@ -52,6 +52,9 @@ def earned(flows: Flows, moved: Moved, ordered: Floats, before: Floats) -> Float
         -of_ways(plan.order * (moved.ordered > 0)),
         -of_ways(plan.emissions * moved.sent),
         -of_ways(np.abs(moved.ordered - ordered)),
-        worth(flows) - before,
+        richer,
     )
-    return np.stack(parts, axis=2)
+    found = np.zeros((len(stock), nodes + 1, len(parts)))
+    for place, part in enumerate(parts):
+        found[:, :-1, place] = part
+    return found

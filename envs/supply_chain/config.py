@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from envs.base import EnvConfig, Task
 from envs.supply_chain.disruptions import Disruptions, Share
 from envs.supply_chain.files import load_network
+from envs.supply_chain.forecasts import Method
 from envs.supply_chain.network import Network, NetworkError
 
 OBJECTIVES = ("sales", "purchase", "hold", "backlog", "order", "emissions", "swings", "stock")
@@ -45,12 +46,29 @@ class SupplyConfig(EnvConfig):
     longest_delay: int = Field(
         0, ge=0, le=20, description="Longest delay of any task, for which arrays have room [steps]."
     )
+    forecast: Method = Field(
+        "smoothed",
+        description="How demand is forecast: smoothed exponentially, averaged over the latest steps, or learned by "
+        "ridge regression from episodes of the network's own demand.",
+    )
     smoothing: float = Field(
-        0.1, gt=0, le=1, description="Weight of the newest demand in the forecast (exponential smoothing)."
+        0.1, gt=0, le=1, description="Weight of the newest demand in what is smoothed, the forecast's error too."
+    )
+    window: int = Field(12, ge=1, le=366, description="Latest steps that an averaged or a learned forecast looks at.")
+    learned_from: tuple[Share, Share] = Field(
+        (0.0, 0.7), description="Part of recorded demand that a forecast may be learned from; the rest is held out."
     )
     collaboration: bool = Field(
         False, description="Whether nodes pass their customers' forecasts upstream; else all see their own orders only."
     )
+
+    @model_validator(mode="after")
+    def _forward(self) -> SupplyConfig:
+        if not self.learned_from[0] < self.learned_from[1]:
+            raise ValueError(
+                f"learned_from: got {list(self.learned_from)}, allowed is a part that ends after it begins"
+            )
+        return self
 
     @model_validator(mode="after")
     def _readable(self) -> SupplyConfig:

@@ -41,13 +41,18 @@ class Disruption(BaseModel):
         # One number decides both: below `chance` it begins, from `lasts` on it ends; between the two all stays, or, if
         # they lie the other way round, all changes. So a step's state is that of the last certain one, and the changes.
         lasts = 1 - 1 / self.length
-        begins, changes = luck < min(self.chance, lasts), (luck >= lasts) & (luck < self.chance)
+        begins = luck < min(self.chance, lasts)
         certain = begins | (luck >= max(self.chance, lasts))
-        last = np.maximum.accumulate(np.where(certain, np.arange(1, steps + 1)[:, None], 0), axis=1)
+        clock = np.arange(1, steps + 1, dtype=np.int32)[:, None]
+        last = np.maximum.accumulate(np.where(certain, clock, np.int32(0)), axis=1)
         before = np.zeros((len(rngs), 1, len(names)), np.bool_)
-        changed = np.logical_xor.accumulate(np.concatenate([before, changes], axis=1), axis=1)
         begun = np.concatenate([before, begins], axis=1)
-        found: NDArray[np.bool_] = np.take_along_axis(begun ^ changed, last, axis=1) ^ changed[:, 1:]
+        if self.chance <= lasts:
+            found: NDArray[np.bool_] = np.take_along_axis(begun, last, axis=1)
+            return found & hit
+        changes = (luck >= lasts) & (luck < self.chance)
+        changed = np.logical_xor.accumulate(np.concatenate([before, changes], axis=1), axis=1)
+        found = np.take_along_axis(begun ^ changed, last, axis=1) ^ changed[:, 1:]
         return found & hit
 
 

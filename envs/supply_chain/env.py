@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from envs.base import Actions, AgentGroup, BatchedEnv, IntArray, Observation, Ou
 from envs.supply_chain.accounts import earned, worth
 from envs.supply_chain.config import COSTS, OBJECTIVES, SupplyConfig, SupplyTask
 from envs.supply_chain.flows import Flows, Luck, Moved
+from envs.supply_chain.forecasters import filters
 from envs.supply_chain.forecasts import Forecasts
 from envs.supply_chain.future import Future, Places
 from envs.supply_chain.kpis import Kpis, shares_of
@@ -79,6 +81,7 @@ class SupplyChainEnv(BatchedEnv):
         self._places = {name: Places.of(network) for name, network in config.loaded.items()}
         supplies = {name: supplied(self._plans[name], self._seatings[name], self.size) for name in config.loaded}
         width = max(max(len(own) for own in each) for each in supplies.values())
+        self._filters = {name: self._filter(name) for name in config.loaded}
         self._supplies = {
             name: _table(each, width, self.size.ways + self.size.cells) for name, each in supplies.items()
         }
@@ -109,14 +112,20 @@ class SupplyChainEnv(BatchedEnv):
         )
         self.flows = Flows(num_worlds, self.size)
         self.future = Future.empty(num_worlds, 1, self.size)
-        self.forecasts = Forecasts(num_worlds, self.size.cells, config.smoothing)
+        window = 0 if config.forecast == "smoothed" else config.window
+        self.forecasts = Forecasts(num_worlds, self.size.cells, config.smoothing, window)
         self.seats = Seats.empty(self.hall, self.size).worlds(num_worlds)
         self.money = np.ones(num_worlds)
         self.kpis = Kpis.zero(num_worlds)
         self._supply = np.zeros((num_worlds, *next(iter(self._supplies.values())).shape), np.int64)
         self._shares_of = {name: shares_of(self._plans[name], network) for name, network in config.loaded.items()}
         self._shares = np.zeros((num_worlds, self.size.ways, len(ROLES)))
-        self._usual = np.zeros((num_worlds, self.size.nodes))
+        self._per_usual = np.zeros((num_worlds, self.size.nodes))
+        # What was chosen, seat by seat and way by way, and a nought for ways that do not exist; where each way's lies.
+        self._chosen = np.zeros((num_worlds, sum(self.hall.agents.values()) * self.hall.ways + 1))
+        self._chosen_at = np.zeros((num_worlds, self.size.ways), np.int64)
+        self._installed: list[Task | None] = [None] * num_worlds
+        self._luck = self.future.luck(np.zeros(num_worlds, np.int64))
         self.ordered = np.zeros((num_worlds, self.size.ways))
         self.asked = np.zeros((num_worlds, self.size.cells))
         self.wanted = np.zeros((num_worlds, self.size.cells))
@@ -128,6 +137,20 @@ class SupplyChainEnv(BatchedEnv):
         self._tape: Tape | None = None
         self._limits = np.ones(num_worlds, np.int64)
         self.admit(self._next_tasks[0])
+
+    def _filter(self, name: str) -> Floats:
+        """How a network's demand is forecast."""
+        config = self.config
+        return filters(
+            config.forecast,
+            self._plans[name],
+            self._places[name],
+            self.size,
+            weight=config.smoothing,
+            window=config.window,
+            span=config.learned_from,
+            collaboration=config.collaboration,
+        )
 
     def network_of(self, task: Task) -> Network:
         """The network that a task plays."""
@@ -150,32 +173,16 @@ class SupplyChainEnv(BatchedEnv):
         assert isinstance(task, SupplyTask)
         if task.network and task.network not in self.config.loaded:
             raise ValueError(f"network: got {task.network!r}, allowed are {', '.join(self.config.loaded)}")
-        network, wrong = self.network_of(task), task.disruptions
-        lanes = tuple(lane.name for lane in network.lanes)
-        for kind, disruption, allowed in (
-            ("nodes", wrong.nodes, tuple(network.nodes)),
-            ("lanes", wrong.lanes, lanes),
-            ("delays", wrong.delays, lanes),
-            ("surges", wrong.surges, tuple(network.nodes)),
-        ):
-            for place in () if disruption is None else disruption.places:
-                if place not in allowed:
-                    raise ValueError(f"disruptions.{kind}: got {place!r}, allowed are {', '.join(allowed)}")
-        longest = self._places[network.name].customers.longest(task.span)
-        if longest is not None and task.max_steps > longest:
+        self._places[self.network_of(task).name].check(task)
+        delays = task.disruptions.delays
+        if delays is not None and delays.steps > self.config.longest_delay:
             raise ValueError(
-                f"max_steps: got {task.max_steps}, allowed is at most {longest}, the rows recorded in span "
-                f"{list(task.span)}"
-            )
-        if wrong.delays is not None and wrong.delays.steps > self.config.longest_delay:
-            raise ValueError(
-                f"disruptions.delays.steps: got {wrong.delays.steps}, allowed is at most the run's longest_delay, "
+                f"disruptions.delays.steps: got {delays.steps}, allowed is at most the run's longest_delay, "
                 f"{self.config.longest_delay}"
             )
 
     def _begin(self, worlds: IntArray) -> None:
-        plans = [self._install(int(world)) for world in worlds]
-        self.flows.begin(worlds, plans)
+        self.flows.begin(worlds, self._install(worlds))
         self._observer.begin(worlds, self.flows, self.seats, self._supply)
         self.forecasts.begin(worlds, self.flows.plan.rate[worlds])
         self.kpis.begin(worlds)
@@ -184,36 +191,44 @@ class SupplyChainEnv(BatchedEnv):
         self._unmet[worlds] = 0.0
         self._worth[worlds] = worth(self.flows)[worlds]
         self._begun[worlds] = True
-        self._foresee(worlds)
+        self._foresee(worlds, [self.streams.generators[world] for world in worlds])
 
-    def _install(self, world: int) -> Plan:
-        """Puts a world's network in place; returns its plan."""
-        task = cast(SupplyTask, self.tasks[world])
+    def _install(self, worlds: IntArray) -> list[Plan]:
+        """Puts worlds' tasks in place, where they are not already; returns their plans."""
+        for world in worlds.tolist():
+            if self._installed[world] is not self.tasks[world]:
+                self._put(world, cast(SupplyTask, self.tasks[world]))
+                self._installed[world] = self.tasks[world]
+        for role, part in self._slices.items():
+            self.alive[role][worlds] = self.seats.node[worlds, part] < self.size.nodes
+        return [self.plan_of(self.tasks[world]) for world in worlds]
+
+    def _put(self, world: int, task: SupplyTask) -> None:
+        """Puts a task in place."""
         network = self.network_of(task)
         plan, seats = self._plans[network.name], self._seatings[network.name]
         self.seats.put(world, seats)
+        self._chosen_at[world] = seats.place + world * self._chosen.shape[1]
         self._supply[world] = self._supplies[network.name]
-        for role, part in self._slices.items():
-            self.alive[role][world] = seats.node[part] < self.size.nodes
         self._shares[world] = self._shares_of[network.name]
+        self.forecasts.filters[:, world] = self._filters[network.name]
         self._mean[world] = plan.level * task.demand
-        self._usual[world] = np.bincount(plan.site, self._mean[world], self.size.nodes + 1)[:-1]
+        usual = np.bincount(plan.site, self._mean[world], self.size.nodes + 1)[:-1]
+        self._per_usual[world] = np.where(usual > 0, 1.0 / np.where(usual > 0, usual, 1.0), 0.0)
         worth = (self._mean[world] * (plan.sale + plan.shortage)).sum() / len(network.nodes)
         self.money[world] = worth if worth > 0 else 1.0
         self._alarm[world], self._limits[world] = task.disruptions.alarm, task.max_steps
-        return plan
 
-    def _foresee(self, worlds: IntArray) -> None:
-        """Draws worlds' episodes anew from the beginning of their streams, those of the same task together."""
+    def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
+        """Draws worlds' episodes from the beginning of their streams, those of the same task together."""
         playing: dict[int, list[int]] = {}
-        for world in worlds.tolist():
-            playing.setdefault(id(self.tasks[world]), []).append(world)
+        for place, world in enumerate(worlds.tolist()):
+            playing.setdefault(id(self.tasks[world]), []).append(place)
         for together in playing.values():
-            task = cast(SupplyTask, self.tasks[together[0]])
+            task = cast(SupplyTask, self.tasks[worlds[together[0]]])
             self.future.longer(task.max_steps)
-            name, rngs = self.network_of(task).name, [self.streams.again(world) for world in together]
-            places, plan = self._places[name], self._plans[name]
-            self.future.draw(np.array(together), places, plan, task, self.size.horizon, rngs)
+            name, rngs = self.network_of(task).name, [streams[place] for place in together]
+            self.future.draw(worlds[together], self._places[name], self._plans[name], task, self.size.horizon, rngs)
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
@@ -245,12 +260,15 @@ class SupplyChainEnv(BatchedEnv):
 
     def levels(self, actions: Actions) -> Floats:
         """The levels that actions ask for, of each way, `[B, S]`."""
-        chosen = np.concatenate([actions[role] for role in self._slices], axis=1).astype(np.float64)
+        chosen = self._chosen[:, :-1].reshape(self.num_worlds, -1, self.hall.ways)
+        for role, part in self._slices.items():
+            chosen[:, part] = actions[role]
         if self.config.action_mode == "discrete":
-            chosen = 2.0 * chosen / (self.config.levels - 1) - 1.0
-        flat = np.pad(chosen.reshape(self.num_worlds, -1), ((0, 0), (0, 1)))
+            chosen *= 2.0 / (self.config.levels - 1)
+            chosen -= 1.0
+        self._chosen[:, :-1] = chosen.reshape(self.num_worlds, -1)
         middle, room = self.span()
-        return middle + room * np.take_along_axis(flat, self.seats.place, axis=1)
+        return middle + room * self._chosen.take(self._chosen_at)
 
     def span(self) -> tuple[Floats, Floats]:
         """The middle of the levels that can be asked for, and how far they reach from it, `[B, S]`."""
@@ -273,21 +291,21 @@ class SupplyChainEnv(BatchedEnv):
 
     def _advance(self, actions: Actions) -> Outcome:
         levels, clock = self.levels(actions), self.clock
-        demand, luck = self.future.demand[np.arange(self.num_worlds), clock], self.future.luck(clock)
+        demand, luck = self.future.demand[np.arange(self.num_worlds), clock], self._luck
         if self._tape is not None:
             self._record(levels, demand, luck)
         orders = self.orders(levels)
         before = self.flows.backlog.copy()
         moved = self.flows.step(orders, demand, luck)
         at_once = np.maximum(moved.served - before, 0.0)
-        objectives = earned(self.flows, moved, self.ordered, self._worth) / self.money[:, None, None]
-        self._worth = worth(self.flows)
+        richer, self._worth = -self._worth, worth(self.flows)
+        richer += self._worth
+        objectives = earned(self.flows, moved, self.ordered, richer) / self.money[:, None, None]
         self._learn(moved, demand)
-        missed, usual = self.flows.by_node(demand - at_once), self._usual
-        unmet = np.where(usual > 0, missed / np.where(usual > 0, usual, 1.0), 0.0)
+        unmet = self.flows.by_node(demand - at_once) * self._per_usual
         self._unmet += RECENT * (unmet - self._unmet)
         self.kpis.add(self.flows, moved, demand, at_once, self._mean, self._shares)
-        paid = taken(objectives, self.seats.node)
+        paid = self._observer.of_seats(objectives)
         costs = taken(unmet[..., None], self.seats.node)
         return Outcome(
             {},
@@ -334,25 +352,15 @@ class SupplyChainEnv(BatchedEnv):
         """What nodes make of what they were asked for."""
         self.ordered, self.wanted = moved.ordered, demand
         self.asked = demand + self.flows.asked_by(moved.ordered)
-        self.forecasts.see(self._sold_on(demand) if self.config.collaboration else self.asked)
-
-    def _sold_on(self, sold: Floats) -> Floats:
-        """What customers' demand means to every cell upstream, `[B, M]`: all plan with what is sold."""
-        flows, plan = self.flows, self.flows.plan
-        share = np.where(plan.way, plan.way_rate * plan.good / np.maximum(flows.of(plan.rate, "target"), 1e-12), 0.0)
-        passed = sold
-        for _ in range(self.size.nodes * 2):
-            further = sold + flows.asked_by(share * flows.of(passed, "target"))
-            if np.array_equal(further, passed):
-                break
-            passed = further
-        return passed
+        self.forecasts.see(self.flows.wiring.passed_on(demand) if self.config.collaboration else self.asked)
 
     def _observe(self) -> Observation:
+        self._luck = self.future.luck(np.minimum(self.clock, self._limits - 1))
         seen = Seen(
             self.flows,
+            self.flows.standing(),
             self.forecasts,
-            self.future.luck(np.minimum(self.clock, self._limits - 1)),
+            self._luck,
             self.ordered,
             self.asked,
             self._unmet,
@@ -368,19 +376,7 @@ class SupplyChainEnv(BatchedEnv):
                 allowed = (allowed[..., None] | middle).reshape(*allowed.shape[:2], -1)
             masks[role] = np.ascontiguousarray(allowed)
         observations = {role: table[:, part] for role, part in self._slices.items()}
-        return Observation(observations, masks, {}, self._state())
-
-    def _state(self) -> Any:
-        """Of every cell: stock, what is on order, what is waited for, and what is expected, as shares of its rate."""
-        flows, plan, cells = self.flows, self.flows.plan, self.size.cells
-        rate = np.where(plan.rate > 0, plan.rate, 1.0)
-        parts = (
-            flows.on_hand(),
-            flows.pool(flows.on_order(), "target", cells),
-            flows.waited_for(),
-            self.forecasts.mean,
-        )
-        return np.concatenate([np.clip(part / rate, 0, 30) for part in parts], axis=1).astype(np.float32)
+        return Observation(observations, masks, {}, self._observer.state(seen))
 
     def _metrics(self, worlds: IntArray) -> dict[str, Any]:
         return self.kpis.figures(worlds)
@@ -397,9 +393,10 @@ class SupplyChainEnv(BatchedEnv):
 
     def _set_state(self, state: dict[str, Any]) -> None:
         worlds = np.arange(self.num_worlds)
-        self.flows.set_state(state["flows"], [self._install(int(world)) for world in worlds])
+        self.flows.set_state(state["flows"], self._install(worlds))
         self._observer.begin(worlds, self.flows, self.seats, self._supply)
-        self._foresee(worlds)
+        self._foresee(worlds, [self.streams.again(world) for world in range(self.num_worlds)])
+        self._luck = self.future.luck(np.minimum(self.clock, self._limits - 1))
         self.forecasts.set_state(state["forecasts"])
         for name, array in state["kpis"].items():
             getattr(self.kpis, name)[...] = array

@@ -73,6 +73,23 @@ class Moved:
     spoilt_transit: Floats
 
 
+@dataclass
+class Standing:
+    """What is where.
+
+    Attributes:
+        stock: Of all ages, `[B, M]`.
+        moving: On its way, `[B, S]`.
+        coming: On order and not arrived, `[B, M]`.
+        waiting: What customers, those downstream and makers at the node wait for, `[B, M]`.
+    """
+
+    stock: Floats
+    moving: Floats
+    coming: Floats
+    waiting: Floats
+
+
 class Flows:
     """The goods of all worlds.
 
@@ -119,6 +136,11 @@ class Flows:
             self._played[world] = plan
         self.wiring = Wiring(self.plan, self.size)
 
+    @property
+    def spoils(self) -> bool:
+        """Whether anything does."""
+        return self.wiring.spoils
+
     # -- what is where ---------------------------------------------------------------------------------------------
 
     def on_hand(self) -> Floats:
@@ -129,6 +151,12 @@ class Flows:
     def on_order(self) -> Floats:
         """Ordered by each way and not arrived, `[B, S]`."""
         return self.moving() + self.open
+
+    def standing(self) -> Standing:
+        """What is where."""
+        moving = self.moving()
+        coming = self.pool(moving + self.open, "target", self.size.cells)
+        return Standing(self.on_hand(), moving, coming, self.waited_for())
 
     def moving(self) -> Floats:
         """On its way, by each way, `[B, S]`."""
@@ -193,6 +221,8 @@ class Flows:
         """Orders as lanes take them: whole batches, and no less than the minimum, or none."""
         plan = self.plan
         orders = np.where(plan.way, orders, 0.0)
+        if not self.wiring.rounds:
+            return orders
         batch = np.where(plan.batch > 0, plan.batch, 1.0)
         whole = np.where(plan.batch > 0, np.rint(orders / batch) * batch, orders)
         least = np.where(plan.batch > 0, np.ceil(plan.minimum / batch) * batch, plan.minimum)
@@ -207,11 +237,13 @@ class Flows:
         limits[:, :-1] *= np.where(luck.strength > 0, luck.strength, 1.0)
         limits[:, :-1][luck.strength <= 0] = 0.0
         request *= self._share(request, "bound", limits)
-        stock = self.on_hand()
-        begun, used = self._make(request, stock)
-        moved = self._allocate(np.where(plan.made, 0.0, request), np.maximum(stock - used, 0.0))
-        sent = begun + moved
-        ages = self._take(used + self.pool(moved, "source", size.cells))
+        stock, making = self.on_hand(), self.wiring.making.ways
+        wanted = request.take(making)
+        np.put(request, making, 0.0)  # what is left is to be moved
+        begun, used = self._make(wanted, request, stock)
+        sent = self._allocate(request, np.maximum(stock - used, 0.0))
+        ages = self._take(used + self.pool(sent, "source", size.cells))
+        np.put(sent, making, begun)
         self.open = np.maximum(self.open - sent, 0.0)
         if size.ages == 1:
             return sent, np.ones((1, *sent.shape)), used
@@ -228,28 +260,19 @@ class Flows:
         share: Floats = self.of(_rationed(asked, limits), what, 1.0)
         return share
 
-    def _make(self, request: Floats, stock: Floats) -> tuple[Floats, Floats]:
-        """What is begun of what is to be made, `[B, S]`, and the components that it takes, `[B, M]`.
+    def _make(self, wanted: Floats, moved: Floats, stock: Floats) -> tuple[Floats, Floats]:
+        """What is begun of what is to be made, `[N]`, and the components that it takes, `[B, M]`; see `Making`.
 
         Of a component that is short everything gets the same share, what is moved too, unless making comes first.
         """
-        plan, size = self.plan, self.size
-        begun = np.where(plan.made, request, 0.0)
-        if not plan.made.any():
-            return begun, np.zeros_like(stock)
-        asked = self._components(begun)
-        asked += np.where(self._by_priority(), 0.0, self.pool(request - begun, "source", size.cells))
-        share = _rationed(asked, stock)
-        for index in range(size.components):
-            begun = np.minimum(begun, request * self.of(share, f"parts{index}", 1.0))
-        return begun, np.minimum(self._components(begun), stock)
-
-    def _components(self, begun: Floats) -> Floats:
-        """Components that making takes, `[B, M]`."""
-        used = np.zeros((len(begun), self.size.cells))
-        for index in range(self.size.components):
-            used += self.pool(begun * self.plan.needs[:, :, index], f"parts{index}", self.size.cells)
-        return used
+        if not len(wanted):
+            return wanted, np.zeros_like(stock)
+        wiring, others = self.wiring, self.pool(moved, "source", self.size.cells)
+        if self.plan.priority.any():
+            others = np.where(self._by_priority(), 0.0, others)
+        share = wiring.of_parts(_rationed(wiring.components(wanted) + others, stock))
+        begun = wanted * np.minimum(share.min(axis=0), 1.0)
+        return begun, np.minimum(wiring.components(begun), stock)
 
     def _allocate(self, request: Floats, stock: Floats) -> Floats:
         """What is moved of what lanes ask for, `[B, S]`."""
@@ -285,13 +308,14 @@ class Flows:
         """Puts goods by age `[G, B, S]` on their way."""
         steps = np.where(self.plan.crossing, lead, np.maximum(lead, self.latest))
         self.latest = np.where(goods.sum(axis=0) > 0, np.maximum(steps, self.latest), self.latest)
-        for step in range(int(steps.min()), int(steps.max()) + 1):
-            self.transit[step - 1] += np.where(steps == step, goods, 0.0)
+        # Each goes to a place of its own, so that one addition by number does for all.
+        places = (steps - 1) * goods.size + np.arange(goods.size).reshape(goods.shape)
+        self.transit.reshape(-1, copy=False)[places] += goods
 
     def _spoil(self) -> tuple[Floats, Floats]:
         """Everything gets older by a step; what has no life left is gone: in stock `[B, M]`, on its way `[B, S]`."""
         plan = self.plan
-        if self.size.ages == 1 and not (plan.life > 0).any():
+        if not self.spoils:
             return np.zeros_like(self.backlog), np.zeros_like(self.open)
         ageing = plan.life > 0
         spoilt = np.where(ageing, self.stock[0], 0.0)

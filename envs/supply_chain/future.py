@@ -45,6 +45,25 @@ class Places:
             tuple(lane.name for lane in network.lanes),
         )
 
+    def check(self, task: SupplyTask) -> None:
+        """Raises ValueError if a task strikes where nothing is, or is longer than what is recorded."""
+        wrong = task.disruptions
+        for kind, disruption, allowed in (
+            ("nodes", wrong.nodes, self.nodes),
+            ("lanes", wrong.lanes, self.lanes),
+            ("delays", wrong.delays, self.lanes),
+            ("surges", wrong.surges, self.nodes),
+        ):
+            for place in () if disruption is None else disruption.places:
+                if place not in allowed:
+                    raise ValueError(f"disruptions.{kind}: got {place!r}, allowed are {', '.join(allowed)}")
+        longest = self.customers.longest(task.span)
+        if longest is not None and task.max_steps > longest:
+            raise ValueError(
+                f"max_steps: got {task.max_steps}, allowed is at most {longest}, the rows recorded in span "
+                f"{list(task.span)}"
+            )
+
 
 @dataclass
 class Future:
@@ -95,20 +114,20 @@ class Future:
     ) -> None:
         """Draws an episode of each of some worlds `[E]` that play the same task."""
         steps, wrong = task.max_steps, task.disruptions
-        now, shape = (worlds[:, None], np.arange(steps)), (steps, len(plan.way))
+        shape = (steps, len(plan.way))
         demand = places.customers.draw(steps, rngs, spread=task.spread, span=task.span)
         if wrong.surges is not None:
             demand *= np.where(wrong.surges.drawn(steps, places.shops, rngs), wrong.surges.factor, 1.0)
         asked = np.zeros((len(worlds), steps, self.demand.shape[2]))
         asked[:, :, places.sold] = task.demand * demand
-        self.demand[now] = asked
+        self.demand[worlds, :steps] = asked
         luck = drawn_by(rngs, lambda rng: rng.random(shape))
         lead = plan.shortest + (luck * (plan.longest - plan.shortest + 1)).astype(np.int64)
         if plan.spread.any():
             luck = drawn_by(rngs, lambda rng: rng.uniform(-1, 1, shape))
-            self.good[now] = np.clip(plan.good + plan.spread * luck, 0.0, 1.0)
+            self.good[worlds, :steps] = np.clip(plan.good + plan.spread * luck, 0.0, 1.0)
         else:
-            self.good[now] = plan.good
+            self.good[worlds, :steps] = plan.good
         moved = np.flatnonzero(plan.lane < len(places.lanes))
         shut = np.zeros(luck.shape, np.bool_)
         if wrong.lanes is not None:
@@ -116,11 +135,11 @@ class Future:
         if wrong.delays is not None:
             late = wrong.delays.drawn(steps, places.lanes, rngs)[:, :, plan.lane[moved]]
             lead[:, :, moved] += wrong.delays.steps * late
-        self.shut[now], self.lead[now] = shut, np.minimum(lead, horizon)
+        self.shut[worlds, :steps], self.lead[worlds, :steps] = shut, np.minimum(lead, horizon)
         self.strength[worlds] = 1.0
         if wrong.nodes is not None:
             down = wrong.nodes.drawn(steps, places.nodes, rngs)
-            self.strength[*now, : len(places.nodes)] = np.where(down, wrong.nodes.strength, 1.0)
+            self.strength[worlds, :steps, : len(places.nodes)] = np.where(down, wrong.nodes.strength, 1.0)
 
     def luck(self, clock: Ints) -> Luck:
         """What happens to each world in its present step."""

@@ -63,21 +63,22 @@ class Kpis:
             level: What they ask for on average, `[B, M]`.
             shares: What a unit ordered by each way is of what its role orders on average, `[B, S, 4]`; see `shares_of`.
         """
-        plan = flows.plan
-        rate = np.where(plan.rate > 0, plan.rate, 1.0)
-        self.demand += demand.sum(axis=1)
+        plan, rate = flows.plan, flows.wiring.rate
+        total, some = demand.sum(axis=1), demand > 0
+        self.demand += total
         self.at_once += at_once.sum(axis=1)
-        self.chances += (demand > 0).sum(axis=1)
-        self.met += ((demand > 0) & (at_once >= demand)).sum(axis=1)
+        self.chances += some.sum(axis=1)
+        self.met += (some & (at_once >= demand)).sum(axis=1)
         self.stock += (flows.on_hand() / rate).sum(axis=1)
         self.sold += (moved.served / rate).sum(axis=1)
-        self.spoilt += moved.spoilt.sum(axis=1) + moved.spoilt_transit.sum(axis=1)
+        if flows.spoils:
+            self.spoilt += moved.spoilt.sum(axis=1) + moved.spoilt_transit.sum(axis=1)
         self.emissions += (plan.emissions * moved.sent).sum(axis=1)
         self.steps += 1.0
         share = np.einsum("bs,bsr->br", moved.ordered, shares)
         self.first += share
         self.second += share**2
-        asked = demand.sum(axis=1) / np.maximum(level.sum(axis=1), 1e-12)
+        asked = total / np.maximum(level.sum(axis=1), 1e-12)
         self.base += asked
         self.square += asked**2
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.layout import EntityTable, ObservationLayout
-from envs.supply_chain.flows import Flows, Luck
+from envs.supply_chain.flows import Flows, Luck, Standing
 from envs.supply_chain.forecasts import Forecasts
 from envs.supply_chain.plan import Bools, Floats, Ints, Size
 from envs.supply_chain.seats import Hall, Seats, taken
@@ -38,15 +38,15 @@ WAYS = (
     "price",
     "room",
     "minimum",
-    "fee",
+    "cycle",
     "made",
 )
 """Of a product that can be ordered: stock; stock and all on order less all waited for; what arrives next; what was
 asked for in the last step; forecast and its deviation; what is on its way, and what is still open, by this way; how
 many steps' worth of the scarcest component there is; whether the way is shut; and what stays as it is in an episode:
 holding cost and penalty as shares of the network's largest two; mean lead time and its range [20 and 10 steps]; price
-beside the dearest way's; capacity, and smallest order; fee of an order, in steps of holding a mean order; whether it is
-made here."""
+beside the dearest way's; capacity, and smallest order; how long an economic order quantity lasts [steps] (Harris 1913),
+which says what a fee means; whether it is made here."""
 OF_CELLS, MOVING = WAYS.index("on_way"), WAYS.index("hold")
 """Features of a way's product at its node come first, then those of the way, and from here on those that stay."""
 BUYERS = ("waiting", "asked", "share", "sold")  # the first two move
@@ -61,7 +61,7 @@ class Seen:
     """What there is to be seen.
 
     Attributes:
-        flows, forecasts, luck: As they stand.
+        flows, standing, forecasts, luck: As they stand.
         ordered: What was ordered in the last step, `[B, S]`.
         asked: What was asked of each cell in the last step, `[B, M]`.
         unmet: Demand not met at once of late, by node, `[B, N]`.
@@ -69,6 +69,7 @@ class Seen:
     """
 
     flows: Flows
+    standing: Standing
     forecasts: Forecasts
     luck: Luck
     ordered: Floats
@@ -104,8 +105,6 @@ class Observer:
         self._node_rows = np.zeros((worlds, seats), np.int64)
         self._way_rows = np.zeros((worlds, seats, hall.ways), np.int64)
         self._buyer_rows = np.zeros((worlds, seats, buyers), np.int64)
-        self._rate = np.ones((worlds, size.cells + 1))
-        self._way_rate = np.ones((worlds, size.ways))
         self._lent = np.zeros((worlds, size.ways))
         # Tables with a row more than there are cells, ways and buyers, of zeros: that of whatever there is not.
         self._cells = np.zeros((worlds, size.cells + 1, OF_CELLS), np.float32)
@@ -128,11 +127,10 @@ class Observer:
         self._node_rows[worlds] = seats.node[worlds] + first * (size.nodes + 1)
         self._way_rows[worlds] = seats.ways[worlds] + first[..., None] * (size.ways + 1)
         self._buyer_rows[worlds] = supplies[worlds] + first[..., None] * (size.ways + size.cells + 1)
-        self._rate[worlds, :-1] = np.where(plan.rate > 0, plan.rate, 1.0)[worlds]
-        self._way_rate[worlds] = np.where(plan.way_rate > 0, plan.way_rate, 1.0)[worlds]
         source = np.where(plan.made, plan.parts[:, :, 0], plan.source)[worlds]
         needs = np.where(plan.made, plan.needs[:, :, 0], 1.0)[worlds]
-        self._lent[worlds] = needs / np.take_along_axis(self._rate[worlds], source, axis=1)
+        rate = np.pad(flows.wiring.rate[worlds], ((0, 0), (0, 1)), constant_values=1.0)
+        self._lent[worlds] = needs / np.take_along_axis(rate, source, axis=1)
         self.out[worlds] = 0.0
         self.out[worlds, :, ways.exists] = seats.ways[worlds] < size.ways
         self.out[worlds, :, buyers.exists] = supplies[worlds] < size.ways + size.cells
@@ -149,10 +147,22 @@ class Observer:
         self._buyers_out[..., :2] = _rows(self._write_buyers(seen), self._buyer_rows)
         return self.out
 
+    def of_seats(self, table: NDArray[Any]) -> Any:
+        """Rows of nodes, and of who is not there, `[B, N + 1, F]`, of each seat, `[B, A, F]`."""
+        return _rows(table, self._node_rows)
+
+    def state(self, seen: Seen) -> NDArray[np.float32]:
+        """Of every cell: stock, what is on order, what is waited for, and what is expected, as shares of its rate."""
+        there, cells = seen.standing, self.size.cells
+        found = np.empty((len(there.stock), 4 * cells), np.float32)
+        for place, part in enumerate((there.stock, there.coming, there.waiting, seen.forecasts.mean)):
+            found[:, place * cells : (place + 1) * cells] = part / seen.flows.wiring.rate
+        return np.clip(found, 0, MOST, out=found)
+
     def _own(self, seen: Seen) -> NDArray[np.float32]:
         """Of each node, `[B, N + 1, F]`."""
         plan, flows = seen.flows.plan, seen.flows
-        used = flows.by_node(flows.on_hand() * plan.volume)
+        used = flows.by_node(seen.standing.stock * plan.volume)
         found = np.zeros((len(used), flows.size.nodes + 1, len(OWN)), np.float32)
         found[:, :-1, 0] = np.where(np.isfinite(plan.storage), used / plan.storage, 0.0)
         found[:, :-1, 1] = np.where(plan.node, np.where(seen.alarm[:, None], seen.luck.strength, 1.0), 0.0)
@@ -161,12 +171,10 @@ class Observer:
 
     def _write_ways(self, seen: Seen) -> NDArray[np.float32]:
         """What moves of each way, `[B, S + 1, F]`."""
-        flows, rate, way_rate = seen.flows, self._rate[:, :-1], self._way_rate
-        stock, moving = flows.on_hand(), flows.moving()
-        order = flows.pool(moving + flows.open, "target", flows.size.cells)
-        cells = self._cells[:, :-1]
-        cells[..., 0] = stock / rate
-        cells[..., 1] = (stock + order - flows.waited_for()) / rate
+        flows, there = seen.flows, seen.standing
+        rate, way_rate, cells = flows.wiring.rate, flows.wiring.way_rate, self._cells[:, :-1]
+        cells[..., 0] = there.stock / rate
+        cells[..., 1] = (there.stock + there.coming - there.waiting) / rate
         cells[..., 2] = flows.pool(flows.transit[0].sum(axis=0), "target", flows.size.cells) / rate
         cells[..., 3] = seen.asked / rate
         cells[..., 4] = seen.forecasts.mean / rate
@@ -174,30 +182,26 @@ class Observer:
         found = self._moving
         ways = found[:, :-1]
         ways[..., :OF_CELLS] = _rows(self._cells, flows.wiring.numbers("target"))
-        ways[..., OF_CELLS] = moving / way_rate
+        ways[..., OF_CELLS] = there.moving / way_rate
         ways[..., OF_CELLS + 1] = flows.open / way_rate
-        ways[..., OF_CELLS + 2] = self._parts(flows, stock)
+        ways[..., OF_CELLS + 2] = self._parts(flows, there.stock)
         ways[..., OF_CELLS + 3] = seen.luck.shut & seen.alarm[:, None]
         return np.clip(found, -MOST, MOST, out=found)
 
     def _parts(self, flows: Flows, stock: Floats) -> Floats:
         """How many steps' worth of the scarcest component there is, `[B, S]`; 0 where nothing is made."""
-        plan = flows.plan
-        if not plan.made.any():
-            return np.zeros_like(self._way_rate)
-        parts = np.full(self._way_rate.shape, MOST)
-        for index in range(flows.size.components):
-            needs = plan.needs[:, :, index]
-            there = flows.of(stock, f"parts{index}")
-            share = there / np.where(needs > 0, needs * self._way_rate, 1.0)
-            parts = np.where(needs > 0, np.minimum(parts, share), parts)
-        return np.where(plan.made, parts, 0.0)
+        found, making = np.zeros_like(flows.open), flows.wiring.making
+        if len(making.ways):
+            needed = making.needs * flows.wiring.way_rate.take(making.ways)
+            steps = flows.wiring.of_parts(stock) / np.where(needed > 0, needed, 1.0)
+            np.put(found, making.ways, np.minimum(steps.min(axis=0), MOST))
+        return found
 
     def _terms(self, worlds: Ints, flows: Flows) -> Floats:
         """What stays of each way, `[E, S, F]`."""
         plan = flows.plan
         rows = np.arange(len(worlds))[:, None]
-        target, price, way_rate = plan.target[worlds], plan.price[worlds], self._way_rate[worlds]
+        target, price, way_rate = plan.target[worlds], plan.price[worlds], flows.wiring.way_rate[worlds]
 
         def of(table: Any) -> Any:
             return np.pad(table, ((0, 0), (0, 1)))[rows, target]
@@ -220,7 +224,7 @@ class Observer:
             np.where(highest > 0, price / np.where(highest > 0, highest, 1.0), 0.0),
             limit / way_rate,
             plan.minimum[worlds] / way_rate,
-            plan.order[worlds] / np.where(kept > 0, kept, 1.0),
+            np.sqrt(2 * plan.order[worlds] / np.where(kept > 0, kept, 1.0)),
             plan.made[worlds],
         ]
         table: Floats = np.clip(np.stack(columns, axis=2, dtype=np.float64), -MOST, MOST)
@@ -228,13 +232,13 @@ class Observer:
 
     def _write_buyers(self, seen: Seen) -> NDArray[np.float32]:
         """What moves of each way and of each cell's customers, `[B, S + M + 1, F]`."""
-        flows, found, rate = seen.flows, self._asking, self._rate[:, :-1]
+        flows, found, rate = seen.flows, self._asking, seen.flows.wiring.rate
         ways, customers = found[:, : flows.size.ways], found[:, flows.size.ways : -1]
         ways[..., 0], ways[..., 1] = flows.open * self._lent, seen.ordered * self._lent
         customers[..., 0], customers[..., 1] = flows.backlog / rate, seen.asked / rate
         return np.clip(found, 0.0, MOST, out=found)
 
 
-def _rows(table: NDArray[np.float32], numbers: Ints) -> NDArray[np.float32]:
+def _rows(table: NDArray[Any], numbers: Ints) -> NDArray[Any]:
     """Rows of a table `[B, X, F]` by their numbers in all worlds, one after the other, `[B, …, F]`."""
     return table.reshape(-1, table.shape[-1]).take(numbers, axis=0, mode="clip")

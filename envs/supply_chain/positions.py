@@ -10,15 +10,16 @@ from envs.supply_chain.plan import Floats
 
 def in_time(flows: Flows) -> Floats:
     """What counts as there for each way, `[B, S]`: stock, less all that is waited for, and what comes in time."""
-    cells, longest = flows.size.cells, flows.plan.longest
+    wiring, cells = flows.wiring, flows.size.cells
     net = flows.on_hand() - flows.waited_for()
-    coming, found = flows.open.copy(), np.zeros_like(flows.open)
-    for step in range(int(longest.max())):
-        coming += flows.transit[step].sum(axis=0)
-        now = longest == step + 1
-        if now.any():
-            found = np.where(now, flows.of(net + flows.pool(coming, "target", cells), "target"), found)
-    return found
+    coming, found, reached = flows.open.copy(), np.zeros(flows.open.size), 0
+    there = np.zeros((len(net), cells + 1))
+    for due in wiring.due:
+        coming += flows.transit[reached : due.steps].sum(axis=(0, 1))
+        reached = due.steps
+        there[:, :-1] = net + wiring.pool(coming, "target", cells)
+        found[due.ways] = there.take(due.targets)
+    return found.reshape(flows.open.shape)
 
 
 def covered(flows: Flows, orders: Floats) -> Floats:

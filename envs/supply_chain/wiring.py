@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,11 @@ class Wiring:
 
     Attributes:
         plan, size: As given.
+        making: What is made, and of what.
+        due: Who waits how long for an order at most, the quickest first.
+        rounds: Whether anything comes in batches or has a minimum.
+        spoils: Whether anything has a shelf life.
+        rate, way_rate: What passes through on average [units a step], `[B, M]` and `[B, S]`; 1 where nothing does.
     """
 
     def __init__(self, plan: Plan, size: Size) -> None:
@@ -40,6 +46,18 @@ class Wiring:
         self._asking = np.concatenate([flat[there] for there in inside])
         self._asked_of = np.concatenate([numbers[there] for there, (_, numbers, _) in zip(inside, pairs, strict=True)])
         self._units = np.concatenate([units[there] for there, (_, _, units) in zip(inside, pairs, strict=True)])
+        self.rounds = bool((plan.batch > 0).any() or (plan.minimum > 0).any())
+        self.spoils = bool((plan.life > 0).any())
+        self.rate, self.way_rate = (np.where(rate > 0, rate, 1.0) for rate in (plan.rate, plan.way_rate))
+        made = np.flatnonzero(plan.made & plan.way)
+        parts = [self._numbers[f"parts{c}"].ravel()[made] for c in range(size.components)]
+        self.making = Making(made, np.stack(parts), plan.needs.reshape(-1, size.components)[made].T.copy())
+        longest = np.where(plan.way, plan.longest, 0).ravel()
+        self.due = [
+            Due(int(steps), ways, self._numbers["target"].ravel()[ways])
+            for steps in np.unique(longest[longest > 0])
+            for ways in (np.flatnonzero(longest == steps),)
+        ]
         turns = np.where(plan.way, plan.turn, -1).ravel()
         self._turns = [self._turn(turns == now) for now in range(int(turns.max()) + 1)]
 
@@ -60,11 +78,13 @@ class Wiring:
             what: One of the plan's arrays of numbers.
             size: How many sums there are.
         """
-        shape = (len(values), size + 1)
-        summed: Floats = np.bincount(self._numbers[what].ravel(), values.ravel(), shape[0] * shape[1]).astype(
-            np.float64, copy=False
-        )
-        return summed.reshape(shape)[:, :size]
+        return self._summed(self._numbers[what].ravel(), values.ravel(), size)[:, :size]
+
+    def _summed(self, numbers: Ints, values: Floats, size: int) -> Floats:
+        """Sums of values `[X]` that have the same number, counted through all worlds, `[B, size + 1]`."""
+        shape = (len(self.plan.way), size + 1)
+        summed: Floats = np.bincount(numbers, values, shape[0] * shape[1]).astype(np.float64, copy=False)
+        return summed.reshape(shape)
 
     def of(self, table: Any, what: str, outside: float = 0.0) -> Any:
         """A figure of cells, lanes or nodes `[B, X]`, of each way, `[B, S]`: the other way round than `pool`.
@@ -80,10 +100,36 @@ class Wiring:
 
     def asked_by(self, orders: Floats) -> Floats:
         """What orders `[B, S]` ask of the cells that they come from, or are made of, `[B, M]`."""
-        shape = (len(orders), self.size.cells + 1)
-        amounts = orders.ravel()[self._asking] * self._units
-        asked: Floats = np.bincount(self._asked_of, amounts, shape[0] * shape[1]).astype(np.float64, copy=False)
-        return asked.reshape(shape)[:, :-1]
+        return self._summed(self._asked_of, orders.ravel()[self._asking] * self._units, self.size.cells)[:, :-1]
+
+    def components(self, begun: Floats) -> Floats:
+        """Components that making takes, `[B, M]`, where so much is begun of what is made, `[N]`; see `Making`."""
+        making = self.making
+        return self._summed(making.parts.ravel(), (begun * making.needs).ravel(), self.size.cells)[:, :-1]
+
+    def of_parts(self, table: Floats) -> Floats:
+        """A figure of cells `[B, M]`, of each component of what is made, `[C, N]`; infinite where there is none."""
+        padded = np.full((len(table), self.size.cells + 1), np.inf)
+        padded[:, :-1] = table
+        return padded.take(self.making.parts, mode="clip")
+
+    def passed_on(self, sold: Floats) -> Floats:
+        """What customers' demand `[B, M]` means to every cell, all upstream included, `[B, M]`: no stock is kept."""
+        passed = sold
+        for _ in range(2 * self.size.nodes):
+            further = sold + self.asked_by(self._usual_share * self.of(passed, "target"))
+            if np.array_equal(further, passed):
+                break
+            passed = further
+        return passed
+
+    @cached_property
+    def _usual_share(self) -> Floats:
+        """What is ordered by each way of a unit that its cell needs, as it is on average, `[B, S]`."""
+        plan = self.plan
+        needed = np.maximum(self.of(plan.rate, "target"), 1e-12)
+        share: Floats = np.where(plan.way, plan.way_rate * plan.good / needed, 0.0)
+        return share
 
     def known_upstream(self, missing: Floats) -> Floats:
         """What is ordered by each way to cover what is missing, `[B, S]`.
@@ -102,6 +148,34 @@ class Wiring:
             changed -= np.bincount(now.targets, covered, len(changed))
             changed += np.bincount(now.asked_of, found[now.asking] * now.units, len(changed))
         return found.reshape(self.plan.way.shape)
+
+
+@dataclass(frozen=True)
+class Making:
+    """What is made, in all worlds.
+
+    Attributes:
+        ways: The `N` ways that make something.
+        parts, needs: Cells and units of their components, `[C, N]`; none needed where there is no further one.
+    """
+
+    ways: Ints
+    parts: Ints
+    needs: Floats
+
+
+@dataclass(frozen=True)
+class Due:
+    """Ways whose orders come within so many steps, in all worlds.
+
+    Attributes:
+        steps: Longest lead time [steps].
+        ways, targets: They, and their cells.
+    """
+
+    steps: int
+    ways: Ints
+    targets: Ints
 
 
 @dataclass(frozen=True)
