@@ -20,8 +20,8 @@ from evaluation.statistics import mean_interval, seeds_interval
 
 ITERATIONS = {"small": 100, "disrupted": 80, "large": 60}
 SEED = 40_000_001
-UNSEEN = "unfamiliar_1"
-"""What policies of the second stage are played on beside."""
+UNSEEN = ("unfamiliar_1", "unfamiliar_2")
+"""What policies of the second stage are played on beside: with its disruptions, and with none."""
 
 
 def run(
@@ -51,7 +51,7 @@ def run(
         parts += [partial(_planner, name, task, planned, scenarios) for scenarios in (10, 0)]
         parts += [partial(_learner, name, task, worlds, seed) for seed in range(seeds)]
         parts += [partial(_rules, name, task, worlds), partial(_bound, name, task, planned)]
-    parts.append(partial(_rules, UNSEEN, SupplyTask(max_steps=60, network=UNSEEN), worlds))
+    parts += [partial(_rules, name, task, worlds) for name, task in _unfamiliar(stages["disrupted"]).items()]
     runs: list[dict[str, Any]] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for done in as_completed([pool.submit(part) for part in parts]):
@@ -60,7 +60,7 @@ def run(
             shown = {name: round(float(np.mean(returns)), 2) for name, returns in found["returns"].items()}
             progress(f"{found['stage']}: {shown}")
     bars = [bar for name in stages for bar in _bars(name, [r for r in runs if r["stage"] == name], planned)]
-    return BenchmarkResult([*bars, _unseen(runs)], sorted(runs, key=lambda r: (r["stage"], str(r["returns"].keys()))))
+    return BenchmarkResult([*bars, *_unseen(runs)], sorted(runs, key=lambda r: (r["stage"], str(r["returns"].keys()))))
 
 
 def _bars(stage: str, runs: Sequence[dict[str, Any]], planned: int) -> list[Bar]:
@@ -84,14 +84,25 @@ def _bars(stage: str, runs: Sequence[dict[str, Any]], planned: int) -> list[Bar]
     return found
 
 
-def _unseen(runs: Sequence[dict[str, Any]]) -> Bar:
-    """The score on the network that nobody was trained on."""
-    (rules,) = (r["returns"] for r in runs if r["stage"] == UNSEEN)
-    naive, informed = np.mean(rules["as_sold"]), np.mean(rules["tuned"])
-    scores = [(np.mean(r["unseen"]) - naive) / (informed - naive) for r in runs if "unseen" in r]
-    score = seeds_interval(scores)
-    title = "trained on disrupted, played on a network never seen: score"
-    return Bar(title, score.estimate, 0.5, low=score.low, high=score.high)
+def _unseen(runs: Sequence[dict[str, Any]]) -> list[Bar]:
+    """The scores on networks that nobody was trained on."""
+    found = []
+    for name in next(r["unseen"] for r in runs if "unseen" in r):
+        (rules,) = (r["returns"] for r in runs if r["stage"] == name)
+        naive, informed = np.mean(rules["as_sold"]), np.mean(rules["tuned"])
+        score = seeds_interval(
+            [(np.mean(r["unseen"][name]) - naive) / (informed - naive) for r in runs if "unseen" in r]
+        )
+        title = f"trained on disrupted, played on {name}, never seen: score"
+        found.append(Bar(title, score.estimate, 0.5, low=score.low, high=score.high))
+    return found
+
+
+def _unfamiliar(stage: Any) -> dict[str, Any]:
+    """Tasks on the networks that nobody was trained on, with a stage's disruptions and without."""
+    alike = {name: stage.model_copy(update={"network": name}) for name in UNSEEN}
+    calm = {name: type(stage)(max_steps=stage.max_steps, network=name) for name in UNSEEN}
+    return {f"{name}, disrupted": task for name, task in alike.items()} | calm
 
 
 def _rules(stage: str, task: Any, worlds: int) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def _learner(stage: str, task: Any, worlds: int, seed: int) -> dict[str, Any]:
     from rllib_configs.overrides import load
     from tune.trainable import algorithm_config
 
-    networks = [task.network, *([UNSEEN] if stage == "disrupted" else [])]
+    networks = [task.network, *(UNSEEN if stage == "disrupted" else ())]
     values = {
         "curriculum": None,
         "env": {"networks": networks, "longest_delay": 2},
@@ -138,9 +149,9 @@ def _learner(stage: str, task: Any, worlds: int, seed: int) -> dict[str, Any]:
             algorithm.train()
         policy = algorithm.as_policy()
         found = {"stage": stage, "seed": seed, "returns": {"learned": _played(task, policy, worlds, networks)}}
-        if UNSEEN in networks:
-            other = type(task)(max_steps=60, network=UNSEEN)
-            found["unseen"] = _played(other, policy, worlds, networks)
+        if stage == "disrupted":
+            others = _unfamiliar(task)
+            found["unseen"] = {name: _played(other, policy, worlds, networks) for name, other in others.items()}
         return found
     finally:
         algorithm.stop()

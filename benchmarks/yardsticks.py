@@ -38,7 +38,7 @@ def run(*, worlds: int = 128, progress: Callable[[str], None] = print) -> Benchm
     for name, config, task in tasks():
         levels = safety_stocks.MEMORY.recall(config, task)
         if levels is None:
-            ways = [way.name for way in config.loaded[task.network].ways()]
+            ways = [way.name for way in config.loaded[task.network].ways]
             found = safety_stocks.search(config, task, finely=len(ways) <= FINELY)
             levels = {"safety": dict(zip(ways, np.round(found, 4).tolist(), strict=False))}
             safety_stocks.MEMORY.keep(config, task, levels, safety_stocks.MEMORY.built_in)

@@ -80,7 +80,7 @@ def flows_of(network: Network) -> dict[str, dict[str, float]]:
     """What flows on each lane on average [units a step], by product."""
     plan = Plan.of(network, Size.of([network]))
     found: dict[str, dict[str, float]] = {lane.name: {} for lane in network.lanes}
-    for number, way in enumerate(network.ways()):
+    for number, way in enumerate(network.ways):
         if way.lane is not None:
             found[way.lane][way.product] = float(plan.way_rate[number])
     return found

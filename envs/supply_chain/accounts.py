@@ -10,10 +10,9 @@ from envs.supply_chain.plan import Floats
 
 def worth(flows: Flows) -> Floats:
     """What goods in stock and on their way to nodes cost to bring there, `[B, N]` [currency]."""
-    plan, nodes = flows.plan, flows.size.nodes
-    return flows.by_node(flows.on_hand() * plan.value) + flows.pool(
-        flows.moving() * flows.of(plan.value, "target"), "owner", nodes
-    )
+    there, value = flows.standing(), flows.plan.value
+    coming = flows.pool(there.moving * flows.of(value, "target"), "owner", flows.size.nodes)
+    return flows.by_node(there.stock * value) + coming
 
 
 def earned(flows: Flows, moved: Moved, ordered: Floats, richer: Floats) -> Floats:
@@ -39,7 +38,7 @@ def earned(flows: Flows, moved: Moved, ordered: Floats, richer: Floats) -> Float
         return flows.pool(amount, who, nodes)
 
     of_cells = flows.by_node
-    stock = flows.on_hand()
+    stock = flows.standing().stock
     lain = np.where(plan.sold, stock, moved.left)
     beyond = np.maximum(of_cells(stock * plan.volume) - plan.storage, 0.0)
     paid = plan.price * moved.sent

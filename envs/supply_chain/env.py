@@ -235,7 +235,7 @@ class SupplyChainEnv(BatchedEnv):
     @property
     def lead(self) -> Floats:
         """Mean lead time of each way [steps], `[B, S]`."""
-        return (self.flows.plan.shortest + self.flows.plan.longest) / 2
+        return self.flows.wiring.lead
 
     def expected(self) -> tuple[Floats, Floats]:
         """Forecast demand over each way's lead time, and its deviation, `[B, S]`."""
@@ -272,9 +272,9 @@ class SupplyChainEnv(BatchedEnv):
 
     def span(self) -> tuple[Floats, Floats]:
         """The middle of the levels that can be asked for, and how far they reach from it, `[B, S]`."""
-        usual = self.flows.plan.rate if self.config.around == "mean" else self.forecasts.mean
-        each, lead = self.flows.of(usual, "target"), self.lead
-        return each * lead, self.config.reach * each * np.sqrt(lead)
+        wiring, lead = self.flows.wiring, self.flows.wiring.lead
+        each = wiring.mean if self.config.around == "mean" else wiring.of(self.forecasts.mean, "target")
+        return each * lead, self.config.reach * each * wiring.root_lead
 
     def actions_for(self, levels: Floats) -> Actions:
         """The actions that ask for levels `[B, S]`, or come nearest: what rules and oracles play."""

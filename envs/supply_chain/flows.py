@@ -116,11 +116,13 @@ class Flows:
         self.backlog = np.zeros((worlds, cells))
         self.latest = np.zeros((worlds, ways), np.int64)
         self._played: list[Plan | None] = [None] * worlds
+        self._standing: Standing | None = None
         self.wiring = Wiring(self.plan, size)
 
     def begin(self, worlds: Ints, plans: list[Plan]) -> None:
         """Starts networks anew, with the stock that they start with."""
         self._install(worlds.tolist(), plans)
+        self._standing = None
         self.stock[:, worlds] = self._fresh(self.plan.life[worlds]) * self.plan.stock[worlds]
         self.transit[:, :, worlds] = 0.0
         self.open[worlds], self.backlog[worlds], self.latest[worlds] = 0.0, 0.0, 0
@@ -153,10 +155,12 @@ class Flows:
         return self.moving() + self.open
 
     def standing(self) -> Standing:
-        """What is where."""
-        moving = self.moving()
-        coming = self.pool(moving + self.open, "target", self.size.cells)
-        return Standing(self.on_hand(), moving, coming, self.waited_for())
+        """What is where, counted once until goods move again."""
+        if self._standing is None:
+            moving = self.moving()
+            coming = self.pool(moving + self.open, "target", self.size.cells)
+            self._standing = Standing(self.on_hand(), moving, coming, self.waited_for())
+        return self._standing
 
     def moving(self) -> Floats:
         """On its way, by each way, `[B, S]`."""
@@ -193,7 +197,7 @@ class Flows:
             demand: What customers ask for, `[B, M]`, 0 where nothing is sold.
             luck: What chance decides.
         """
-        plan = self.plan
+        plan, self._standing = self.plan, None
         ordered = self._rounded(orders)
         self.open += ordered
         sent, ages, used = self._send(luck)
@@ -343,6 +347,7 @@ class Flows:
     def set_state(self, state: dict[str, Any], plans: list[Plan]) -> None:
         """Restores what `get_state` returned."""
         self._install(range(len(plans)), plans)
+        self._standing = None
         for name in self.STATE:
             setattr(self, name, state[name].copy())
 

@@ -69,13 +69,13 @@ class Kpis:
         self.at_once += at_once.sum(axis=1)
         self.chances += some.sum(axis=1)
         self.met += (some & (at_once >= demand)).sum(axis=1)
-        self.stock += (flows.on_hand() / rate).sum(axis=1)
+        self.stock += (flows.standing().stock / rate).sum(axis=1)
         self.sold += (moved.served / rate).sum(axis=1)
         if flows.spoils:
             self.spoilt += moved.spoilt.sum(axis=1) + moved.spoilt_transit.sum(axis=1)
         self.emissions += (plan.emissions * moved.sent).sum(axis=1)
         self.steps += 1.0
-        share = np.einsum("bs,bsr->br", moved.ordered, shares)
+        share = np.matmul(moved.ordered[:, None], shares)[:, 0]  # world by world, whatever B is
         self.first += share
         self.second += share**2
         asked = total / np.maximum(level.sum(axis=1), 1e-12)

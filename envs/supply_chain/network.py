@@ -5,7 +5,8 @@ Units: a step is a period (a day, a week), goods are counted in units of their p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -176,7 +177,7 @@ class Network(_Part):
     @cached_property
     def cells(self) -> tuple[tuple[str, str], ...]:
         """Nodes and the products that come there, in the order of the arrays."""
-        come = {(way.target, way.product) for way in self.ways()}
+        come = {(way.target, way.product) for way in self.ways}
         return tuple((node, product) for node in self.order for product in self.products if (node, product) in come)
 
     def _check_names(self) -> None:
@@ -227,25 +228,37 @@ class Network(_Part):
                 how = "nobody makes it" if thing.recipe else "nobody buys it outside, and it has no recipe"
                 raise NetworkError(f"product {name!r}: {how}")
 
-    def ways(self) -> Iterator[Way]:
-        """All that can be ordered, node by node upstream first, each node's lanes before what it makes."""
+    @cached_property
+    def ways(self) -> tuple[Way, ...]:
+        """All that can be ordered: upstream first, each node's lanes before what it makes, components first."""
+        lanes: dict[str, list[Lane]] = {name: [] for name in self.nodes}
+        for lane in self.lanes:
+            lanes[lane.target].append(lane)
+        found: list[Way] = []
+        components = _sorted({name: set(product.recipe) for name, product in self.products.items()}, "recipes")
         for name in self.order:
-            for lane in self.lanes:
-                if lane.target == name:
-                    for product in lane.products:
-                        yield Way(source=lane.source, target=name, product=product, terms=lane, lane=lane.name)
-            for product, making in self.nodes[name].makes.items():
-                yield Way(source=name, target=name, product=product, terms=making, lane=None)
+            found += [Way(ln.source, name, product, ln, ln.name) for ln in lanes[name] for product in ln.products]
+            makes = self.nodes[name].makes
+            found += [Way(name, name, product, makes[product], None) for product in components if product in makes]
+        return tuple(found)
 
 
-class Way(_Part):
-    """One product on one lane, or one product that is made: what a node can order."""
+@dataclass(frozen=True)
+class Way:
+    """One product on one lane, or one product that is made: what a node can order.
+
+    Attributes:
+        source, target: Nodes; `source` may be `outside`, and is the node itself for what it makes.
+        product: Its name.
+        terms: On what terms.
+        lane: Name of the lane; None: it is made.
+    """
 
     source: str
     target: str
     product: str
     terms: Terms
-    lane: str | None = Field(description="Name of the lane; None: it is made.")
+    lane: str | None
 
     @property
     def name(self) -> str:

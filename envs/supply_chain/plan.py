@@ -49,10 +49,10 @@ class Size:
         return cls(
             nodes=most(lambda n: len(n.nodes)),
             cells=most(lambda n: len(n.cells)),
-            ways=most(lambda n: len(list(n.ways()))),
+            ways=most(lambda n: len(list(n.ways))),
             lanes=most(lambda n: len(n.lanes)),
             components=most(lambda n: max(len(p.recipe) for p in n.products.values())),
-            horizon=most(lambda n: max(way.terms.lead_time.most for way in n.ways())),
+            horizon=most(lambda n: max(way.terms.lead_time.most for way in n.ways)),
             ages=most(lambda n: max(p.shelf_life for p in n.products.values())),
         )
 
@@ -199,7 +199,7 @@ class Plan:
         cells = {cell: place for place, cell in enumerate(network.cells)}
         plan.node[: len(nodes)] = True
         plan.cell[: len(cells)] = True
-        for place, way in enumerate(network.ways()):
+        for place, way in enumerate(network.ways):
             plan._lay(place, way, network, nodes, cells)
         for place, lane in enumerate(network.lanes):
             plan.lane_capacity[place] = np.inf if lane.capacity is None else lane.capacity
@@ -243,28 +243,18 @@ class Plan:
 
     def _pass_on(self) -> None:
         """Passes what is sold upstream, so that each cell and way knows what it moves on average."""
-        found: dict[int, float] = {}
-        ways = [int(way) for way in np.flatnonzero(self.way)]
-        count = np.bincount(self.target[ways], minlength=len(self.rate) + 1)
-
-        def through(cell: int) -> float:
-            if cell not in found:
-                total = float(self.level[cell])
-                for way in ways:
-                    needs = self.needs[way][self.parts[way] == cell].sum()
-                    if self.source[way] == cell or needs:
-                        target = int(self.target[way])
-                        total += through(target) / count[target] * (1.0 if self.source[way] == cell else needs)
-                found[cell] = total
-            return found[cell]
-
-        for start in np.flatnonzero(self.cell):
-            through(int(start))
-        for at, rate in found.items():
-            self.rate[at] = rate
-        for number in ways:
-            at = int(self.target[number])
-            self.way_rate[number] = self.rate[at] / count[at] / self.good[number]
+        ways = np.flatnonzero(self.way)
+        target = self.target[ways]
+        count = np.bincount(target, minlength=len(self.rate) + 1)
+        rate = np.append(self.level, 0.0)
+        # Ways come upstream first: backwards, all that a cell supplies is known before what it needs itself.
+        for cell in dict.fromkeys(target[::-1].tolist()):
+            for way in ways[target == cell]:
+                share = rate[cell] / count[cell]
+                rate[self.source[way]] += share
+                np.add.at(rate, self.parts[way], share * self.needs[way])
+        self.rate[:] = rate[:-1]
+        self.way_rate[ways] = self.rate[target] / count[target] / self.good[ways]
 
     def _appraise(self) -> None:
         """Finds out what goods are worth: what was paid outside and for making; what nodes pay each other stays."""

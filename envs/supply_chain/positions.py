@@ -11,7 +11,7 @@ from envs.supply_chain.plan import Floats
 def in_time(flows: Flows) -> Floats:
     """What counts as there for each way, `[B, S]`: stock, less all that is waited for, and what comes in time."""
     wiring, cells = flows.wiring, flows.size.cells
-    net = flows.on_hand() - flows.waited_for()
+    net = flows.standing().stock - flows.standing().waiting
     coming, found, reached = flows.open.copy(), np.zeros(flows.open.size), 0
     there = np.zeros((len(net), cells + 1))
     for due in wiring.due:

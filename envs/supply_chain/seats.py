@@ -28,7 +28,7 @@ class Hall:
     def of(cls, networks: Sequence[Network]) -> Hall:
         """Seats for each of the networks."""
         counts = {role: max(sum(n.role == role for n in each.nodes.values()) for each in networks) for role in ROLES}
-        ways = max(max(sum(w.target == name for w in each.ways()) for name in each.nodes) for each in networks)
+        ways = max(max(sum(w.target == name for w in each.ways) for name in each.nodes) for each in networks)
         return cls({role: count for role, count in counts.items() if count}, ways)
 
 

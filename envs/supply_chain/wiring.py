@@ -25,6 +25,8 @@ class Wiring:
         rounds: Whether anything comes in batches or has a minimum.
         spoils: Whether anything has a shelf life.
         rate, way_rate: What passes through on average [units a step], `[B, M]` and `[B, S]`; 1 where nothing does.
+        mean: What passes through each way's cell on average [units a step], `[B, S]`.
+        lead, root_lead: Mean lead times [steps], and their roots, `[B, S]`.
     """
 
     def __init__(self, plan: Plan, size: Size) -> None:
@@ -49,6 +51,9 @@ class Wiring:
         self.rounds = bool((plan.batch > 0).any() or (plan.minimum > 0).any())
         self.spoils = bool((plan.life > 0).any())
         self.rate, self.way_rate = (np.where(rate > 0, rate, 1.0) for rate in (plan.rate, plan.way_rate))
+        self.mean = self.of(plan.rate, "target")
+        self.lead = (plan.shortest + plan.longest) / 2
+        self.root_lead = np.sqrt(self.lead)
         made = np.flatnonzero(plan.made & plan.way)
         parts = [self._numbers[f"parts{c}"].ravel()[made] for c in range(size.components)]
         self.making = Making(made, np.stack(parts), plan.needs.reshape(-1, size.components)[made].T.copy())
@@ -145,7 +150,7 @@ class Wiring:
         for now in self._turns:
             covered = np.maximum(missing[now.ways] + changed[now.targets], 0.0)
             found[now.ways] = covered / now.good
-            changed -= np.bincount(now.targets, covered, len(changed))
+            changed[now.targets] -= covered  # in a turn only one way leads to a cell
             changed += np.bincount(now.asked_of, found[now.asking] * now.units, len(changed))
         return found.reshape(self.plan.way.shape)
 

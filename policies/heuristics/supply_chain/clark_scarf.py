@@ -37,7 +37,7 @@ def clark_scarf(network: Network, *, grid: float = 0.02) -> SerialOptimum:
         ValueError: If the network is not such a system.
     """
     order = network.order
-    ways = list(network.ways())
+    ways = list(network.ways)
     sales = [(name, sale) for name in order for sale in network.nodes[name].sells.values()]
     plain = len(network.products) == 1 and len(ways) == len(order) == len({way.target for way in ways})
     shop = [sale for name, sale in sales if name == order[-1] and not sale.lost and sale.demand.kind == "normal"]

@@ -57,9 +57,12 @@ class Memory:
     def key_of(self, config: SupplyConfig, task: SupplyTask) -> str:
         """What an entry is known by: all that it depends on."""
         network = config.loaded[task.network or next(iter(config.loaded))]
+        settings = {"around", "reach", "smoothing", "longest_delay"}
+        if config.forecast != "smoothed":
+            settings |= {"forecast", "window", "learned_from", "collaboration"}
         parts = {
             "network": network.model_dump(mode="json", by_alias=True),
-            "config": config.model_dump(mode="json", include={"around", "reach", "smoothing", "longest_delay"}),
+            "config": config.model_dump(mode="json", include=settings),
             "task": task.model_dump(mode="json", exclude={"name", "network"}),
             "how": self.how,
         }

@@ -63,7 +63,7 @@ def tuned_levels(env: SupplyChainEnv, task: SupplyTask) -> Floats:
 def tuned(env: SupplyChainEnv, task: SupplyTask) -> Floats:
     """Safety stocks of fixed levels, `[S]`, tuned for a task; from a file if they are in one."""
     config = alone(env.config, task)
-    names = [way.name for way in env.network_of(task).ways()]
+    names = [way.name for way in env.network_of(task).ways]
     known = MEMORY.recall(config, task)
     if known is None:
         known = {"safety": dict(zip(names, search(config, task).tolist(), strict=False))}

@@ -139,7 +139,7 @@ def test_a_faster_lane_is_used_when_it_counts() -> None:
     """Two lanes to one product are a dual-index policy: the fast one sees only what comes in time, the slow one all."""
     env = make(networks=("assembly",), task=SupplyTask(max_steps=30))
     env.reset(0)
-    names = [way.name for way in env.config.loaded["assembly"].ways()]
+    names = [way.name for way in env.config.loaded["assembly"].ways]
     slow, fast = names.index("frames.frame"), names.index("frames_express.frame")
     assert env.flows.plan.fastest[0, [fast, slow]].tolist() == [True, False]
     levels = env.there()

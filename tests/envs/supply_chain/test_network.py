@@ -50,7 +50,7 @@ def test_what_comes_with_entrepot_is_sound(name: str) -> None:
     network = load_network(name)
     assert network.name == name
     order = order_of(network)
-    assert all(order.index(way.source) <= order.index(way.target) for way in network.ways() if way.source in order)
+    assert all(order.index(way.source) <= order.index(way.target) for way in network.ways if way.source in order)
     assert load_network(network.model_dump(by_alias=True)) == network
 
 
@@ -104,7 +104,7 @@ def test_a_circle_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("lanes: [", "mine.yaml: line 1, column 9: "), ("- a", "got list, allowed is a mapping with name, products")],
+    [("lanes: }", "mine.yaml: line 1, column 8: "), ("- a", "got list, allowed is a mapping with name, products")],
 )
 def test_files_that_are_none_are_named(tmp_path: Path, content: str, said: str) -> None:
     """One line with the place of the fault."""

@@ -77,7 +77,7 @@ def test_the_newsvendors_quantiles_reach_upstream() -> None:
     """The penalty is that of the customers, whoever waits; the holding cost each node's own."""
     worlds = SupplyChainEnv(SupplyConfig(networks=("assembly",)), 1)
     found = critical_ratio(worlds, SupplyTask())
-    names = [way.name for way in worlds.config.loaded["assembly"].ways()]
+    names = [way.name for way in worlds.config.loaded["assembly"].ways]
     wheels = NormalDist().inv_cdf(0.99)  # 15 / 15.05, cut off
     assert found[names.index("wood.wheel")] == pytest.approx(wheels)
     assert found[names.index("carts.cart")] == pytest.approx(NormalDist().inv_cdf(15 / 16.5))
@@ -108,7 +108,7 @@ def test_what_comes_with_entrepot_is_tuned_already() -> None:
         assert isinstance(task, SupplyTask)
         own = alone(config.env_config(), task)  # type: ignore[arg-type]
         entry = known[MEMORY.key_of(own, task)]
-        assert set(entry["safety"]) == {way.name for way in load_network(own.networks[0]).ways()}
+        assert set(entry["safety"]) == {way.name for way in load_network(own.networks[0]).ways}
 
 
 def test_search_is_repeatable() -> None:
