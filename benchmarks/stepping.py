@@ -21,7 +21,7 @@ STEPS = 60
 
 def run(
     *,
-    sizes: Sequence[int] = (64, 128, 256),
+    sizes: Sequence[int] = (64, 128, 256, 512),
     repeats: int = 5,
     seconds: float = 3.0,
     progress: Callable[[str], None] = print,
