@@ -364,11 +364,11 @@ class BatchedEnv(ABC):
 
     def _share(self, rewards: dict[str, FloatArray]) -> dict[str, FloatArray]:
         """Mixes the team's mean reward, over agents alive before the step, into each agent's own."""
-        total = sum(np.where(self.alive[g], r, 0.0).sum(axis=1) for g, r in rewards.items())
-        count = sum(self.alive[g].sum(axis=1) for g in rewards)
-        team = (total / np.maximum(count, 1)).astype(np.float32)[:, None]
+        total = sum(reward.sum(axis=1) for reward in rewards.values())  # who is not alive has earned nothing
+        count = sum(np.count_nonzero(self.alive[g], axis=1) for g in rewards)
         weight = np.float32(self.team_weight)
-        return {g: np.where(self.alive[g], (1 - weight) * r + weight * team, np.float32(0)) for g, r in rewards.items()}
+        team = weight * (total / np.maximum(count, 1)).astype(np.float32)[:, None]
+        return {g: ((1 - weight) * reward + team) * self.alive[g] for g, reward in rewards.items()}
 
 
 @runtime_checkable

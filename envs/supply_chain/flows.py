@@ -206,7 +206,8 @@ class Flows:
         self._dispatch((sent - scrapped) * ages, luck.lead)
         transit = self.moving()
         arrived = self.transit[0].copy()
-        self.transit[:-1] = self.transit[1:]
+        for step in range(1, len(self.transit)):  # one by one, as NumPy would copy what overlaps
+            self.transit[step - 1] = self.transit[step]
         self.transit[-1] = 0.0
         np.maximum(self.latest - 1, 0, out=self.latest)
         for age in range(self.size.ages):

@@ -104,11 +104,12 @@ class Observer:
         self._ways_out, self._buyers_out = ways.values_of(self.out), customers.values_of(self.out)
         self._node_rows = np.zeros((worlds, seats), np.int64)
         self._way_rows = np.zeros((worlds, seats, hall.ways), np.int64)
+        self._cell_rows = np.zeros((worlds, seats, hall.ways), np.int64)
         self._buyer_rows = np.zeros((worlds, seats, buyers), np.int64)
         self._lent = np.zeros((worlds, size.ways))
         # Tables with a row more than there are cells, ways and buyers, of zeros: that of whatever there is not.
         self._cells = np.zeros((worlds, size.cells + 1, OF_CELLS), np.float32)
-        self._moving = np.zeros((worlds, size.ways + 1, MOVING), np.float32)
+        self._moving = np.zeros((worlds, size.ways + 1, MOVING - OF_CELLS), np.float32)
         self._asking = np.zeros((worlds, size.ways + size.cells + 1, 2), np.float32)
 
     def begin(self, worlds: Ints, flows: Flows, seats: Seats, supplies: Ints) -> None:
@@ -126,6 +127,10 @@ class Observer:
         first = np.asarray(worlds)[:, None]
         self._node_rows[worlds] = seats.node[worlds] + first * (size.nodes + 1)
         self._way_rows[worlds] = seats.ways[worlds] + first[..., None] * (size.ways + 1)
+        targets = np.pad(plan.target[worlds], ((0, 0), (0, 1)), constant_values=size.cells)
+        of_seats = seats.ways[worlds].reshape(len(worlds), -1)
+        cells = np.take_along_axis(targets, of_seats, axis=1).reshape(seats.ways[worlds].shape)
+        self._cell_rows[worlds] = cells + first[..., None] * (size.cells + 1)
         self._buyer_rows[worlds] = supplies[worlds] + first[..., None] * (size.ways + size.cells + 1)
         source = np.where(plan.made, plan.parts[:, :, 0], plan.source)[worlds]
         needs = np.where(plan.made, plan.needs[:, :, 0], 1.0)[worlds]
@@ -143,7 +148,8 @@ class Observer:
     def write(self, seen: Seen) -> NDArray[np.float32]:
         """Observations of all seats, `[B, A, D]`; the next call reuses the array."""
         self.out[:, :, : len(OWN)] = _rows(self._own(seen), self._node_rows)
-        self._ways_out[..., :MOVING] = _rows(self._write_ways(seen), self._way_rows)
+        self._ways_out[..., :OF_CELLS] = _rows(self._write_cells(seen), self._cell_rows)
+        self._ways_out[..., OF_CELLS:MOVING] = _rows(self._write_ways(seen), self._way_rows)
         self._buyers_out[..., :2] = _rows(self._write_buyers(seen), self._buyer_rows)
         return self.out
 
@@ -169,24 +175,27 @@ class Observer:
         found[:, :-1, 2] = seen.unmet
         return found
 
-    def _write_ways(self, seen: Seen) -> NDArray[np.float32]:
-        """What moves of each way, `[B, S + 1, F]`."""
-        flows, there = seen.flows, seen.standing
-        rate, way_rate, cells = flows.wiring.rate, flows.wiring.way_rate, self._cells[:, :-1]
+    def _write_cells(self, seen: Seen) -> NDArray[np.float32]:
+        """What moves of each cell, `[B, M + 1, F]`."""
+        flows, there, found = seen.flows, seen.standing, self._cells
+        rate, cells = flows.wiring.rate, found[:, :-1]
         cells[..., 0] = there.stock / rate
         cells[..., 1] = (there.stock + there.coming - there.waiting) / rate
         cells[..., 2] = flows.pool(flows.transit[0].sum(axis=0), "target", flows.size.cells) / rate
         cells[..., 3] = seen.asked / rate
         cells[..., 4] = seen.forecasts.mean / rate
         cells[..., 5] = np.sqrt(seen.forecasts.variance) / rate
-        found = self._moving
-        ways = found[:, :-1]
-        ways[..., :OF_CELLS] = _rows(self._cells, flows.wiring.numbers("target"))
-        ways[..., OF_CELLS] = there.moving / way_rate
-        ways[..., OF_CELLS + 1] = flows.open / way_rate
-        ways[..., OF_CELLS + 2] = self._parts(flows, there.stock)
-        ways[..., OF_CELLS + 3] = seen.luck.shut & seen.alarm[:, None]
         return np.clip(found, -MOST, MOST, out=found)
+
+    def _write_ways(self, seen: Seen) -> NDArray[np.float32]:
+        """What moves of each way, `[B, S + 1, F]`."""
+        flows, there, found = seen.flows, seen.standing, self._moving
+        rate, ways = flows.wiring.way_rate, found[:, :-1]
+        ways[..., 0] = there.moving / rate
+        ways[..., 1] = flows.open / rate
+        ways[..., 2] = self._parts(flows, there.stock)
+        ways[..., 3] = seen.luck.shut & seen.alarm[:, None]
+        return np.clip(found, 0.0, MOST, out=found)
 
     def _parts(self, flows: Flows, stock: Floats) -> Floats:
         """How many steps' worth of the scarcest component there is, `[B, S]`; 0 where nothing is made."""

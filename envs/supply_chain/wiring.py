@@ -71,10 +71,6 @@ class Wiring:
         targets, good = self._numbers["target"].ravel()[ways], self.plan.good.ravel()[ways]
         return _Turn(ways, targets, good, self._asking[asked], self._asked_of[asked], self._units[asked])
 
-    def numbers(self, what: str) -> Ints:
-        """One of the plan's arrays of numbers, counted through all worlds, one more than it has in each, `[B, S]`."""
-        return self._numbers[what]
-
     def pool(self, values: Floats, what: str, size: int) -> Floats:
         """Sums of the ways that have the same number, `[B, size]`; or of the cells at the same node (`site`).
 
