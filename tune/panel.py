@@ -15,6 +15,9 @@ from tune import figures
 from tune.finish import Finished
 from tune.progress import duration, stage_of, steps
 
+USUAL_URI = "sqlite:///mlflow.db"
+"""Where commands look for models if nobody says."""
+
 
 def panel(finished: Finished) -> RenderableType:
     """The comparison with the baselines, then the run in a few lines."""
@@ -60,16 +63,17 @@ def _next(finished: Finished) -> list[tuple[str, str]]:
     if not usual:
         domain += f" --algorithm {finished.config.algorithm}"
     policy = f"{finished.model}@{finished.version}" if finished.version is not None else _short(finished.bundle)
+    shown = f"sqlite:///{_short(Path(uri.removeprefix('sqlite:///')))}" if uri.startswith("sqlite:///") else uri
+    where = "" if finished.version is None or shown == USUAL_URI else f" --tracking-uri {shown}"
     lines = [
         ("see the curves", f"open {_short(finished.report)}"),
-        ("examine it again", f"entrepot evaluate {policy}"),
-        ("serve it", f"entrepot serve --models {policy}"),
+        ("examine it again", f"entrepot evaluate {policy}{where}"),
+        ("serve it", f"entrepot serve --models {policy}{where}"),
     ]
     if default_space(finished.config.domain).is_file() and usual:
         lines.append(("find better settings", f"entrepot sweep {finished.config.domain} --samples 8"))
     lines.append(("train longer", f"entrepot train {domain} --set stop.minutes=30 --seed {finished.config.seed + 1}"))
     if finished.config.tracking.enabled:
-        shown = f"sqlite:///{_short(Path(uri.removeprefix('sqlite:///')))}" if uri.startswith("sqlite:///") else uri
         lines.append(("compare all runs", f"mlflow ui --backend-store-uri {shown}"))
     return lines
 
