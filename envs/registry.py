@@ -89,6 +89,7 @@ class Domain:
 _BUILT_IN = {
     "trading": "envs.trading:DOMAIN",
     "supply_chain": "envs.supply_chain:DOMAIN",
+    "resource_allocation": "envs.resource_allocation:DOMAIN",
     "cue": "envs.cue:DOMAIN",
 }
 

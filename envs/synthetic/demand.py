@@ -174,7 +174,7 @@ class Customers:
         usual = self._expected[:steps]
         means = np.repeat(usual[None], len(rngs), axis=0)
         for column, promotion in self._promoted:
-            means[:, :, column] *= _lift(promotion, steps, rngs)
+            means[:, :, column] *= lifted(promotion, steps, rngs)
         deviation = np.sqrt(1 - self._common) * drawn_by(rngs, lambda rng: rng.standard_normal(usual.shape))
         deviation += np.sqrt(self._common) * drawn_by(rngs, lambda rng: rng.standard_normal((steps, 1)))
         if self._rho.any():
@@ -198,7 +198,7 @@ class Customers:
         return found
 
 
-def _lift(promotion: Promotion, steps: int, rngs: Sequence[np.random.Generator]) -> Floats:
+def lifted(promotion: Promotion, steps: int, rngs: Sequence[np.random.Generator]) -> Floats:
     """What the mean is multiplied by in each step, `[E, T]`."""
     begins = drawn_by(rngs, lambda rng: rng.random(steps)) < promotion.chance
     left, lift = np.zeros(len(rngs), np.int64), np.ones(begins.shape)

@@ -1,0 +1,86 @@
+"""What tenants have had so far: what they could have used, what they got of it, and figures of an episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from envs.resource_allocation.fairness import jain, least
+from envs.resource_allocation.plan import Bools, Floats, Ints
+
+
+@dataclass
+class Accounts:
+    """Sums over an episode, of `B` worlds.
+
+    Attributes:
+        wanted, got: Value of the work that a tenant could have had done, and had done, since it came, `[B, A]`.
+        done, late, lost: Jobs of all tenants that were done, missed their deadlines, or were dropped by who
+            left, `[B]`.
+        slowdown, worst: Sum, and largest, of the time that jobs took over the time they take at least, `[B]`.
+        used, there: What was asked for by tasks that ran, and what there was, summed over resources [shares of the
+            cluster times steps], `[B]`.
+        energy, carbon: [kWh] and [kg CO2e], `[B]`.
+        evicted: Tasks that were evicted, `[B]`.
+    """
+
+    wanted: Floats
+    got: Floats
+    done: Floats
+    late: Floats
+    lost: Floats
+    slowdown: Floats
+    worst: Floats
+    used: Floats
+    there: Floats
+    energy: Floats
+    carbon: Floats
+    evicted: Floats
+
+    @classmethod
+    def zero(cls, worlds: int, tenants: int) -> Accounts:
+        """Nothing yet."""
+        wide = {"wanted", "got"}
+        return cls(**{f.name: np.zeros((worlds, tenants) if f.name in wide else worlds) for f in fields(cls)})
+
+    def begin(self, worlds: Ints) -> None:
+        """Forgets."""
+        for field in fields(self):
+            getattr(self, field.name)[worlds] = 0.0
+
+    def service(self) -> Floats:
+        """Share of what each tenant could have used that it got, `[B, A]`; 1 for who wanted nothing."""
+        return np.where(self.wanted > 0, self.got / np.where(self.wanted > 0, self.wanted, 1.0), 1.0)
+
+    def figures(self, worlds: Ints, who: Bools) -> dict[str, Floats]:
+        """Figures `[E]` of who took part, `[E, A]`; 0 where one has no meaning."""
+        of: dict[str, Any] = {field.name: getattr(self, field.name)[worlds] for field in fields(self)}
+        service = self.service()[worlds]
+
+        def ratio(top: Any, bottom: Any) -> Floats:
+            return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0)
+
+        count = np.maximum(who.sum(axis=1), 1)
+        return {
+            "utilisation": ratio(of["used"], of["there"]),
+            "service": np.where(who, service, 0.0).sum(axis=1) / count,
+            "worst_service": least(service, who),
+            "jain": jain(service, who),
+            "on_time": ratio(of["done"], of["done"] + of["late"]),
+            "slowdown": ratio(of["slowdown"], of["done"]),
+            "worst_slowdown": of["worst"],
+            "energy_kwh": of["energy"],
+            "carbon_kg": of["carbon"],
+            "evicted": of["evicted"],
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """All of it, copied."""
+        return {field.name: getattr(self, field.name).copy() for field in fields(self)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned."""
+        for name, array in state.items():
+            getattr(self, name)[...] = array

@@ -1,0 +1,355 @@
+"""The allocation env: tenants ask machines for room for their jobs, many clusters at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from gymnasium.spaces import Box, MultiDiscrete
+
+from envs.base import Actions, AgentGroup, BatchedEnv, IntArray, Observation, Outcome, Task
+from envs.resource_allocation.accounts import Accounts
+from envs.resource_allocation.cluster import Cluster
+from envs.resource_allocation.config import COSTS, OBJECTIVES, AllocationConfig, AllocationTask
+from envs.resource_allocation.fairness import equivalent
+from envs.resource_allocation.future import Future
+from envs.resource_allocation.observations import Observer, Seen
+from envs.resource_allocation.placing import evicted, loads, placed
+from envs.resource_allocation.plan import Floats, Plan, Size
+from envs.resource_allocation.slots import DONE, Slots
+
+GROUP = "tenant"
+
+
+class AllocationEnv(BatchedEnv):
+    """Tenants that share machines.
+
+    One step:
+
+    1. *Ask*: each tenant asks for tasks of each of its jobs: an action `a` in [-1, 1] for the share `min(1 + a, 1)` of
+       what the job can use, so that who knows nothing yet asks for all. Discrete branches are evenly spaced shares. A
+       quota cuts what a tenant asks for all its jobs alike.
+    2. *Grant*: what is asked is placed on machines; whatever is asked, what is granted fits (`placing`).
+    3. *Evict*: where more was granted than there is, and is really used, tasks of the lowest priorities stop.
+    4. *Work*: each task works for a step. A task that ran and runs no more loses its work since the last checkpoint.
+    5. *End*: jobs that are done are paid for; those past their deadlines are lost.
+    6. *Come*: tenants leave and come back, and jobs that have come take free slots.
+
+    Jobs that never end, as services, are paid for what they work. Fairness is the equally distributed equivalent (see
+    `fairness`) of the tenants' *service*: the share of the value they could have had worked that was. Counted over the
+    run its growth is the reward of a step, so that an episode's sum is what fairness came to, times its steps.
+
+    Rewards are in units of `money`: the value that comes in a step on average, shared among tenants.
+
+    Args:
+        config: What is fixed for the run.
+        num_worlds: Number of worlds `B`.
+        task: The task all worlds begin with.
+        first_world: Number of the first world.
+
+    Attributes:
+        config: As given.
+        size: How large arrays are.
+        plan: The clusters.
+        future: What chance has in store; for those who must know all.
+        slots: The jobs in hand.
+        accounts: What tenants have had.
+        up: Share of the machines of each kind that run now, `[B, M]`.
+        granted: What ran in the last step on each kind of machine, of each slot, `[B, A * J, M]`.
+        money: What rewards are in units of [currency], `[B]`.
+        quota: Most of the cluster that each tenant may have, `[B, A]`.
+        alpha: Aversion to inequality, `[B]`.
+        oversubscribed: What is granted over what there is, `[B]`.
+    """
+
+    def __init__(
+        self, config: AllocationConfig, num_worlds: int, *, task: AllocationTask | None = None, first_world: int = 0
+    ) -> None:
+        self.config = config
+        self.size = size = Size.of(list(config.loaded.values()), config.tenants, config.slots)
+        self._plans = {name: Plan.of(cluster, size) for name, cluster in config.loaded.items()}
+        self._observer = Observer(num_worlds, size)
+        space: Box | MultiDiscrete = (
+            Box(-1, 1, (size.slots,), np.float32)
+            if config.action_mode == "continuous"
+            else MultiDiscrete([config.levels] * size.slots)
+        )
+        names = tuple(f"{GROUP}_{index}" for index in range(size.tenants))
+        super().__init__(
+            num_worlds,
+            [AgentGroup(GROUP, names, space, self._observer.layout)],
+            state_size=3 * size.tenants + 2 * size.machines,
+            task=task or AllocationTask(),
+            team_weight=config.team_weight,
+            first_world=first_world,
+            objectives=OBJECTIVES,
+            costs=COSTS,
+        )
+        self.plan = Plan.empty(size).worlds(num_worlds)
+        self.future = Future.empty(num_worlds, size)
+        self.slots = Slots.empty(num_worlds, size)
+        self.accounts = Accounts.zero(num_worlds, size.tenants)
+        self.granted = np.zeros((num_worlds, size.tenants * size.slots, size.machines))
+        self.money = np.ones(num_worlds)
+        self.quota = np.ones((num_worlds, size.tenants))
+        self.alpha = np.zeros(num_worlds)
+        self._over_run = np.ones(num_worlds, np.bool_)
+        self.oversubscribed = np.ones(num_worlds)
+        self._limits = np.ones(num_worlds, np.int64)
+        self._means = np.ones((num_worlds, 2))
+        self._load = np.zeros((num_worlds, size.machines))
+        self._fair = np.zeros(num_worlds)
+        self.admit(self._next_tasks[0])
+
+    def cluster_of(self, task: Task) -> Cluster:
+        """The cluster that a task plays."""
+        assert isinstance(task, AllocationTask)
+        return self.config.loaded[task.cluster or next(iter(self.config.loaded))]
+
+    def tenants_of(self, task: Task) -> int:
+        """How many tenants a task has."""
+        assert isinstance(task, AllocationTask)
+        return task.tenants or self.config.tenants
+
+    # -- the contract ----------------------------------------------------------------------------------------------
+
+    def check_task(self, task: Task) -> None:
+        """Raises ValueError if there is no such cluster, or no room for its tenants, or its machines cannot fail."""
+        assert isinstance(task, AllocationTask)
+        if task.cluster and task.cluster not in self.config.loaded:
+            raise ValueError(f"cluster: got {task.cluster!r}, allowed are {', '.join(self.config.loaded)}")
+        if task.tenants > self.config.tenants:
+            raise ValueError(f"tenants: got {task.tenants}, allowed is at most the run's, {self.config.tenants}")
+        machines = tuple(self.cluster_of(task).machines)
+        for place in () if task.failures is None else task.failures.places:
+            if place not in machines:
+                raise ValueError(f"failures.places: got {place!r}, allowed are {', '.join(machines)}")
+        if task.workload.recorded is not None and (rows := len(task.workload.recorded.load())) < task.max_steps:
+            raise ValueError(f"max_steps: got {task.max_steps}, allowed is at most {rows}, the rows recorded")
+
+    def _begin(self, worlds: IntArray) -> None:
+        for world in worlds.tolist():
+            self._install(world)
+        self._foresee(worlds, [self.streams.generators[world] for world in worlds])
+        self.slots.clear(worlds)
+        self.accounts.begin(worlds)
+        self.granted[worlds], self._load[worlds], self._fair[worlds] = 0.0, 0.0, 1.0
+        self.alive[GROUP][worlds] = self.future.present[worlds, 0]
+        clock = np.where(np.isin(np.arange(self.num_worlds), worlds), 0, self._now())
+        self.slots.fill(self.future, self.plan, clock)
+
+    def _install(self, world: int) -> None:
+        """Puts a world's task in place."""
+        task = cast(AllocationTask, self.tasks[world])
+        self.plan.put(world, self._plans[self.cluster_of(task).name])
+        self.alpha[world], self._over_run[world] = task.alpha, task.over == "run"
+        self.oversubscribed[world], self._limits[world] = task.oversubscription, task.max_steps
+        self._means[world] = task.price.mean or 1.0, task.carbon.mean or 1.0
+
+    def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
+        """Draws worlds' episodes from the beginning of their streams, those of the same task together."""
+        playing: dict[int, list[int]] = {}
+        for place, world in enumerate(worlds.tolist()):
+            playing.setdefault(id(self.tasks[world]), []).append(place)
+        for together in playing.values():
+            task = cast(AllocationTask, self.tasks[worlds[together[0]]])
+            cluster, tenants = self.cluster_of(task), self.tenants_of(task)
+            rngs = [streams[place] for place in together]
+            self.future.draw(worlds[together], cluster, self._plans[cluster.name], task, tenants, rngs)
+            self.money[worlds[together]] = self.future.expected[worlds[together]] / tenants
+        self.quota[worlds] = np.take_along_axis(self.plan.quota[worlds], self.future.kind[worlds], axis=1)
+
+    def _now(self) -> IntArray:
+        """The present step, or the last one where an episode has just ended, `[B]`."""
+        return np.minimum(self.clock, self._limits - 1)
+
+    # -- what is asked ---------------------------------------------------------------------------------------------
+
+    def capacity(self) -> Floats:
+        """What machines have now, those that failed left out, `[B, M, R]`."""
+        up: Floats = self.future.up[np.arange(self.num_worlds), self._now()]
+        return self.plan.capacity * up[..., None]
+
+    def requests(self, actions: Actions) -> Floats:
+        """Tasks that actions ask for, of each slot, `[B, A, J]`, within quotas."""
+        chosen = actions[GROUP].astype(np.float64)
+        discrete = self.config.action_mode == "discrete"
+        share = chosen / (self.config.levels - 1) if discrete else np.minimum(chosen + 1.0, 1.0)
+        asked = share * self.slots.usable() * (self.slots.there & self.alive[GROUP][..., None])
+        part = (asked * self.slots.of(self.plan, "dominant")).sum(axis=2)
+        within = np.where(part > self.quota, self.quota / np.where(part > 0, part, 1.0), 1.0)
+        return asked * within[..., None]
+
+    def actions_for(self, requests: Floats) -> Actions:
+        """The actions that ask for so many tasks of each slot `[B, A, J]`, or come nearest."""
+        usable = self.slots.usable()
+        there = self.slots.there & (usable > 0)
+        share = np.where(there, np.clip(requests / np.where(there, usable, 1.0), 0.0, 1.0), 1.0)
+        if self.config.action_mode == "discrete":
+            return {GROUP: np.where(there, np.rint(share * (self.config.levels - 1)), 0).astype(np.int64)}
+        return {GROUP: (share - 1.0).astype(np.float32)}
+
+    # -- a step ----------------------------------------------------------------------------------------------------
+
+    def _advance(self, actions: Actions) -> Outcome:
+        slots, plan, accounts = self.slots, self.plan, self.accounts
+        alive, shape = self.alive[GROUP].copy(), slots.there.shape
+        usable, value = slots.usable(), slots.of(plan, "value")
+        capacity = self.capacity()
+        self.granted, tasks = self._granted(self.requests(actions), capacity)
+        self._stop(tasks)
+        accounts.evicted += self._evicted
+        worked = tasks * value
+        accounts.wanted += (usable * value).sum(axis=2)
+        accounts.got += worked.sum(axis=2)
+        total = np.where(plan.capacity.sum(axis=1) > 0, plan.capacity.sum(axis=1), 1.0)
+        accounts.used += (loads(self.granted, self._needs).sum(axis=1) / total).sum(axis=1)
+        accounts.there += (capacity.sum(axis=1) / total).sum(axis=1)
+        power = self._power(shape)
+        endless = np.isinf(slots.work)
+        slots.left = np.where(endless, slots.left, np.maximum(slots.left - tasks, 0.0))
+        slots.granted = tasks
+        paid, late = self._end(worked, value, endless)
+        clock = np.arange(self.num_worlds), self._now()
+        price, carbon = self.future.price[clock][:, None], self.future.carbon[clock][:, None]
+        accounts.energy += power.sum(axis=1)
+        accounts.carbon += (power * carbon).sum(axis=1)
+        fair = self._fairness(usable * value, worked, alive)
+        money = self.money[:, None]
+        objectives: Any = np.stack([paid / money, np.broadcast_to(fair, alive.shape), -power * price / money,
+                               -power * carbon / money], axis=2) * alive[..., None]  # fmt: skip
+        costs = (late / money)[..., None] * alive[..., None]
+        gone, arrived = self._move_on(alive)
+        return Outcome(
+            {},
+            {GROUP: gone},
+            arrived={GROUP: arrived},
+            objectives={GROUP: objectives},
+            costs={GROUP: costs.astype(np.float32)},
+        )
+
+    def _granted(self, requests: Floats, capacity: Floats) -> tuple[Floats, Floats]:
+        """What runs on each kind of machine, `[B, A * J, M]`, and of each slot, `[B, A, J]`."""
+        slots, plan, shape = self.slots, self.plan, self.slots.there.shape
+        flat = (self.num_worlds, shape[1] * shape[2])
+        self._needs = needs = slots.needs.reshape(*flat, self.size.resources)
+        gangs = slots.of(plan, "gang").reshape(flat)
+        allowed = slots.allowed.reshape(*flat, self.size.machines)
+        offered = capacity * self.oversubscribed[:, None, None]
+        granted = placed(requests.reshape(flat), needs, allowed, offered, gangs, self.config.passes)
+        self._evicted = np.zeros(self.num_worlds)
+        if (self.oversubscribed > 1).any():
+            used = needs * slots.of(plan, "usage").reshape(flat)[..., None]
+            kept = evicted(granted, used, slots.of(plan, "priority").reshape(flat), capacity)
+            self._evicted = (granted - kept).sum(axis=(1, 2))
+            granted = kept
+        load = loads(granted, needs) / np.where(capacity > 0, capacity, 1.0)
+        self._load = load.max(axis=2)
+        return granted, granted.sum(axis=2).reshape(shape)
+
+    def _stop(self, tasks: Floats) -> None:
+        """Tasks that ran and run no more lose work."""
+        slots = self.slots
+        fewer = np.maximum(slots.granted - tasks, 0.0)
+        again = slots.left + fewer * slots.of(self.plan, "checkpoint")
+        slots.left = np.where(fewer > DONE, np.minimum(again, slots.work), slots.left)
+
+    def _power(self, shape: tuple[int, ...]) -> Floats:
+        """Energy that each tenant's tasks draw, and its part of what idle machines do [kWh], `[B, A]`."""
+        worlds = np.arange(self.num_worlds)[:, None]
+        each = self.plan.power[worlds, self.slots.kind.reshape(shape[0], -1)]
+        drawn = (self.granted * each).sum(axis=2).reshape(shape).sum(axis=2)
+        up = self.future.up[np.arange(self.num_worlds), self._now()]
+        idle = (self.plan.idle * up).sum(axis=1) / np.maximum(self.alive[GROUP].sum(axis=1), 1)
+        found: Floats = drawn + idle[:, None] * self.alive[GROUP]
+        return found
+
+    def _end(self, worked: Floats, value: Floats, endless: Any) -> tuple[Floats, Floats]:
+        """Takes jobs that are done or late out of their slots; value paid, and lost, `[B, A]`."""
+        slots, accounts, clock = self.slots, self.accounts, self._now()[:, None, None]
+        finite = np.where(endless, 0.0, slots.work)
+        done = slots.there & ~endless & (slots.left <= DONE)
+        late = slots.there & ~done & (slots.due <= clock + 1)
+        least = np.maximum(np.ceil(finite / np.where(slots.there, slots.width, 1.0)), 1.0)
+        slowdown = np.where(done, (clock + 1 - slots.since) / least, 0.0)
+        accounts.done += done.sum(axis=(1, 2))
+        accounts.late += late.sum(axis=(1, 2))
+        accounts.slowdown += slowdown.sum(axis=(1, 2))
+        accounts.worst = np.maximum(accounts.worst, slowdown.max(axis=(1, 2)))
+        paid = np.where(endless, worked, done * finite * value).sum(axis=2)
+        lost: Floats = (late * finite * value).sum(axis=2)
+        slots.drop(done | late)
+        return paid, lost
+
+    def _fairness(self, wanted: Floats, worked: Floats, alive: Any) -> Floats:
+        """What fairness earns in this step, `[B, 1]`."""
+        want, got = wanted.sum(axis=2), worked.sum(axis=2)
+        now = equivalent(np.where(want > 0, got / np.where(want > 0, want, 1.0), 1.0), self.alpha, alive)
+        steps = self.clock + 1
+        before, self._fair = self._fair, equivalent(self.accounts.service(), self.alpha, alive)
+        grown = steps * self._fair - (steps - 1) * before
+        return np.where(self._over_run, grown, now)[:, None]
+
+    def _move_on(self, alive: Any) -> tuple[Any, Any]:
+        """Tenants leave and come back, and jobs come, for the next step; who goes, and who comes, `[B, A]`."""
+        after = np.minimum(self.clock + 1, self._limits - 1)
+        present = self.future.present[np.arange(self.num_worlds), after]
+        gone, arrived = alive & ~present, present & ~alive
+        accounts = self.accounts
+        accounts.lost += (self.slots.there & gone[..., None]).sum(axis=(1, 2))
+        self.slots.drop(np.broadcast_to(gone[..., None], self.slots.there.shape))
+        came = self.future.came[np.arange(self.num_worlds), after]
+        self.slots.taken = np.where(present, self.slots.taken, came)
+        for field in ("wanted", "got"):
+            getattr(accounts, field)[gone] = 0.0
+        self.slots.fill(self.future, self.plan, after)
+        return gone, arrived
+
+    # -- what is seen ----------------------------------------------------------------------------------------------
+
+    def _observe(self) -> Observation:
+        worlds, now = np.arange(self.num_worlds), self._now()
+        alive, slots = self.alive[GROUP], self.slots
+        seen = Seen(
+            self.plan,
+            slots,
+            self.accounts,
+            now,
+            alive,
+            self.future.came[worlds, now] - slots.taken,
+            self.future.up[worlds, now],
+            self._load,
+            self.future.price[worlds, now] / self._means[:, 0],
+            self.future.carbon[worlds, now] / self._means[:, 1],
+            1.0 - self.clock / self._limits,
+            self.alpha,
+            self.objective_weights[:, [0, 1, 3]],
+            self.quota,
+        )
+        table, state = self._observer.write(seen)
+        exists = slots.there & alive[..., None]
+        if self.config.action_mode == "discrete":
+            first = np.arange(self.config.levels) == 0
+            exists = (exists[..., None] | first).reshape(*exists.shape[:2], -1)
+        return Observation({GROUP: table}, {GROUP: exists}, {}, state)
+
+    def _metrics(self, worlds: IntArray) -> dict[str, Any]:
+        return self.accounts.figures(worlds, self.alive[GROUP][worlds])
+
+    def _get_state(self) -> dict[str, Any]:
+        return {
+            "slots": self.slots.get_state(),
+            "accounts": self.accounts.get_state(),
+            "tables": {name: getattr(self, name).copy() for name in ("granted", "_load", "_fair")},
+        }
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        worlds = np.arange(self.num_worlds)
+        for world in worlds.tolist():
+            self._install(world)
+        self._foresee(worlds, [self.streams.again(world) for world in worlds.tolist()])
+        self.slots.set_state(state["slots"])
+        self.accounts.set_state(state["accounts"])
+        for name, array in state["tables"].items():
+            setattr(self, name, array.copy())

@@ -1,0 +1,221 @@
+"""What a tenant sees: its own standing, its jobs, and the machines.
+
+Amounts are shares: of the cluster, of an even part of it, of a job's width. So what is learned among eight tenants
+holds among a hundred.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.layout import EntityTable, ObservationLayout
+from envs.resource_allocation.accounts import Accounts
+from envs.resource_allocation.fairness import least
+from envs.resource_allocation.placing import fitting
+from envs.resource_allocation.plan import Bools, Floats, Ints, Plan, Size
+from envs.resource_allocation.slots import Slots
+
+OWN = (
+    "service",
+    "mean_service",
+    "worst_service",
+    "asked",
+    "all_asked",
+    "got",
+    "backlog",
+    "quota",
+    "left",
+    "price",
+    "carbon",
+    "inequality",
+    "weigh_value",
+    "weigh_fairness",
+    "weigh_carbon",
+)
+"""Share of what it could have used that it got, and the mean and the least of all tenants; what it could use now, and
+all together, beside an even part and beside what there is; what it got in the last step, beside an even part; jobs
+that wait for a slot, by slots; its quota in even parts; share of the episode that is left; price and carbon of energy,
+beside their means; aversion to inequality, `alpha / (1 + alpha)`; and what objectives weigh."""
+JOBS = (
+    "part",
+    "takes",
+    "slack",
+    "running",
+    "value",
+    "fits",
+    "gang",
+    "age",
+    "priority",
+    "stops",
+    "shorter",
+    "dearer",
+)
+"""Of a job: what all its tasks take, of the resource they take most of, beside an even part; least time that it still
+takes, and beyond that time to its deadline [10 steps]; tasks that ran; value of its work for what it takes, beside the
+mean; tasks that fit where it may run if nobody else asks; fewest tasks; steps since it came [10]; priority; work that
+stopping it costs [its own]; and, as a scheduler's queue shows it, what all jobs of all tenants could use that take less
+time, and that are worth more for what they still take (Smith 1956) [shares of the cluster]."""
+MACHINES = ("size", "up", "load")
+"""Of a kind of machines: what they have of the cluster, the mean over resources; share that runs; use of the resource
+that is used most in the last step."""
+MOST = 10.0
+"""Observed shares are cut off here."""
+FAR = 5.0
+"""What is seen of a deadline that there is not."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is to be seen.
+
+    Attributes:
+        plan, slots, accounts: As they stand.
+        clock: Present step, `[B]`.
+        alive: Who is there, `[B, A]`.
+        backlog: Jobs that wait for a slot, `[B, A]`.
+        up: Share of machines that run, `[B, M]`.
+        load: Use of machines in the last step, `[B, M]`.
+        price, carbon: Beside their means, `[B]`.
+        left: Share of the episode that is left, `[B]`.
+        alpha: Aversion to inequality, `[B]`.
+        weights: What value, fairness and carbon weigh, `[B, 3]`.
+        quota: Of each tenant, `[B, A]`.
+    """
+
+    plan: Plan
+    slots: Slots
+    accounts: Accounts
+    clock: Ints
+    alive: Bools
+    backlog: Ints
+    up: Floats
+    load: Floats
+    price: Floats
+    carbon: Floats
+    left: Floats
+    alpha: Floats
+    weights: Floats
+    quota: Floats
+
+
+def layout_of(size: Size) -> ObservationLayout:
+    """The observation of every tenant."""
+    slots = tuple(f"job_{index}" for index in range(size.slots))
+    machines = EntityTable("machines", MACHINES, tuple(f"machines_{index}" for index in range(size.machines)))
+    needs = tuple(f"need_{index}" for index in range(size.resources))
+    return ObservationLayout(OWN, (*JOBS, *needs), slots, 1, (machines,))
+
+
+class Observer:
+    """Writes observations.
+
+    Args:
+        worlds: Worlds `B`.
+        size: How large clusters are at most.
+    """
+
+    def __init__(self, worlds: int, size: Size) -> None:
+        self.layout = layout_of(size)
+        self.out = np.zeros((worlds, size.tenants, self.layout.size), np.float32)
+        jobs, machines = self.layout.places
+        self._jobs_out, self._machines_out = jobs.values_of(self.out), machines.values_of(self.out)
+        self._exists, self._stand = self.out[:, :, jobs.exists], self.out[:, :, machines.exists]
+
+    def write(self, seen: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Observations of all tenants, `[B, A, D]`, in an array that the next call reuses; and the state `[B, S]`."""
+        plan, slots = seen.plan, seen.slots
+        even = 1.0 / np.maximum(seen.alive.sum(axis=1), 1)
+        dominant = slots.of(plan, "dominant")
+        parts = dominant * slots.usable()
+        self._write_jobs(seen, dominant, parts, even)
+        asked, got = parts.sum(axis=2), (dominant * slots.granted).sum(axis=2)
+        self._write_own(seen, asked, got, even)
+        total = plan.capacity.sum(axis=1, keepdims=True)
+        machines = np.stack(
+            [(plan.capacity / np.where(total > 0, total, 1.0)).mean(axis=2), seen.up, seen.load], axis=2
+        )
+        self._machines_out[...] = machines[:, None]
+        self._stand[...] = (plan.count > 0)[:, None]
+        self.out *= seen.alive[..., None]
+        np.clip(self.out, -MOST, MOST, out=self.out)
+        service = np.where(seen.alive, seen.accounts.service(), 0.0)
+        state = np.concatenate([service, asked / even[:, None], seen.alive, seen.up, seen.load], axis=1)
+        return self.out, np.clip(state, 0.0, MOST).astype(np.float32)
+
+    def _write_own(self, seen: Seen, asked: Floats, got: Floats, even: Floats) -> None:
+        service = seen.accounts.service()
+        count = np.maximum(seen.alive.sum(axis=1), 1)
+        mean = np.where(seen.alive, service, 0.0).sum(axis=1) / count
+        own: tuple[Any, ...] = (
+            service,
+            mean[:, None],
+            least(service, seen.alive)[:, None],
+            asked / even[:, None],
+            asked.sum(axis=1)[:, None],
+            got / even[:, None],
+            seen.backlog / seen.slots.there.shape[2],
+            seen.quota / even[:, None],
+            seen.left[:, None],
+            seen.price[:, None],
+            seen.carbon[:, None],
+            (seen.alpha / (1 + seen.alpha))[:, None],
+        )
+        for place, values in enumerate(own):
+            self.out[:, :, place] = values
+        self.out[:, :, len(own) : len(OWN)] = seen.weights[:, None]
+
+    def _write_jobs(self, seen: Seen, dominant: Floats, parts: Floats, even: Floats) -> None:
+        plan, slots, out = seen.plan, seen.slots, self._jobs_out
+        there, shape = slots.there, slots.there.shape
+        width = np.where(there, slots.width, 1.0)
+        takes = np.where(np.isinf(slots.left), 0.0, slots.left) / width
+        slack = (slots.due - seen.clock[:, None, None] - takes) / 10
+        value = slots.of(plan, "value") / np.where(dominant > 0, dominant, 1.0)
+        usual = value.sum(axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
+        needs, allowed = (
+            slots.needs.reshape(shape[0], -1, plan.needs.shape[2]),
+            slots.allowed.reshape(shape[0], -1, plan.count.shape[1]),
+        )
+        fits = fitting(needs, allowed, plan.capacity * seen.up[..., None]).sum(axis=2).reshape(shape)
+        self._exists[...] = there
+        out[..., 0] = parts / even[:, None, None]
+        out[..., 1] = takes / 10
+        out[..., 2] = np.where(np.isinf(slack), FAR, slack)
+        out[..., 3] = slots.granted / width
+        out[..., 4] = value / np.where(usual > 0, usual, 1.0)[:, None, None]
+        out[..., 5] = np.minimum(fits / width, 1.0)
+        out[..., 6] = slots.of(plan, "gang") / width
+        out[..., 7] = (seen.clock[:, None, None] - slots.since) / 10
+        out[..., 8] = slots.of(plan, "priority")
+        out[..., 9] = slots.of(plan, "checkpoint") / np.where(
+            np.isfinite(slots.work) & there, np.maximum(slots.work, 1.0), 1.0
+        )
+        out[..., 10] = _ahead(takes, parts)
+        left = np.where(np.isinf(slots.left), 1.0, np.maximum(slots.left, 1.0))
+        whole = np.where(np.isinf(slots.work), 1.0, slots.work)
+        out[..., 11] = _ahead(-value * whole / left, parts)
+        total = plan.capacity.sum(axis=1)
+        share = slots.needs * width[..., None] / np.where(total > 0, total, 1.0)[:, None, None]
+        out[..., len(JOBS) :] = share / even[:, None, None, None]
+        out *= there[..., None]
+
+
+def _ahead(order: Floats, parts: Floats) -> Floats:
+    """What jobs use that come before each in an order, `[B, A, J]`: the smallest first.
+
+    Args:
+        order: Where each job stands, `[B, A, J]`.
+        parts: What each uses, `[B, A, J]`.
+    """
+    flat = (len(order), -1)
+    keys, amounts = order.reshape(flat), parts.reshape(flat)
+    ranked = np.argsort(keys, axis=1, kind="stable")
+    sorted_amounts = np.take_along_axis(amounts, ranked, axis=1)
+    before = sorted_amounts.cumsum(axis=1) - sorted_amounts
+    found = np.empty_like(before)
+    np.put_along_axis(found, ranked, before, axis=1)
+    return found.reshape(order.shape)

@@ -1,0 +1,123 @@
+"""The jobs that tenants have in hand: each lies in a slot from the step in which there is room until it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.resource_allocation.future import Future
+from envs.resource_allocation.plan import Bools, Floats, Ints, Plan, Size
+
+DONE = 1e-9
+"""Work that counts as none [task-steps]."""
+
+
+@dataclass
+class Slots:
+    """Jobs in the slots of `B` worlds, `[B, A, J]` each; in slots that are empty all is 0.
+
+    Attributes:
+        there: Whether a job lies in it.
+        kind: Kind of the job.
+        left: Work that is left [task-steps].
+        work: Work that it was [task-steps].
+        due: Step by whose end it must be done; far away if it has no deadline.
+        since: Step in which it came.
+        width: Most tasks that run at once.
+        needs: What a task takes, `[B, A, J, R]`.
+        allowed: Where it runs, `[B, A, J, M]`.
+        granted: Tasks that ran in the last step.
+        taken: How many of its jobs each tenant has had in a slot, or has lost before, `[B, A]`.
+    """
+
+    there: Bools
+    kind: Ints
+    left: Floats
+    work: Floats
+    due: Floats
+    since: Ints
+    width: Floats
+    needs: Floats
+    allowed: Bools
+    granted: Floats
+    taken: Ints
+
+    @classmethod
+    def empty(cls, worlds: int, size: Size) -> Slots:
+        """No jobs."""
+        shape = (worlds, size.tenants, size.slots)
+        return cls(
+            there=np.zeros(shape, np.bool_),
+            kind=np.zeros(shape, np.int64),
+            left=np.zeros(shape),
+            work=np.zeros(shape),
+            due=np.zeros(shape),
+            since=np.zeros(shape, np.int64),
+            width=np.zeros(shape),
+            needs=np.zeros((*shape, size.resources)),
+            allowed=np.zeros((*shape, size.machines), np.bool_),
+            granted=np.zeros(shape),
+            taken=np.zeros(shape[:2], np.int64),
+        )
+
+    def clear(self, worlds: Ints) -> None:
+        """Nobody has anything."""
+        for array in vars(self).values():
+            array[worlds] = 0
+
+    def drop(self, gone: Bools) -> None:
+        """Empties slots, `[B, A, J]`."""
+        for name, array in vars(self).items():
+            if name != "taken":
+                array[gone] = 0
+
+    def fill(self, future: Future, plan: Plan, clock: Ints) -> None:
+        """Puts jobs that have come by `clock` `[B]` into free slots, the first that came first.
+
+        Args:
+            future: Which jobs come.
+            plan: What they are.
+            clock: The step in which they can be asked for first.
+        """
+        worlds = np.arange(len(clock))
+        waiting = future.came[worlds, clock] - self.taken
+        free = ~self.there & future.present[worlds, clock][:, :, None]
+        rank = free.cumsum(axis=2) - 1
+        filled = free & (rank < waiting[:, :, None])
+        if not filled.any():
+            return
+        where = np.nonzero(filled)
+        world, tenant, _ = where
+        number = self.taken[world, tenant] + rank[filled]
+        kind, work, since = (getattr(future, name)[world, tenant, number] for name in ("job", "work", "at"))
+        endless = np.isinf(work)
+        width = plan.width[world, kind] * np.where(endless, future.scale[world], 1.0)
+        slack = plan.slack[world, kind]
+        takes = np.ceil(np.where(endless, 0.0, work) / width)
+        self.there[where], self.kind[where], self.since[where] = True, kind, since
+        self.left[where] = self.work[where] = work
+        self.width[where], self.granted[where] = width, 0.0
+        self.due[where] = since + np.where(np.isinf(slack), np.inf, np.ceil(slack * takes))
+        self.needs[where], self.allowed[where] = plan.needs[world, kind], plan.allowed[world, kind]
+        self.taken += filled.sum(axis=2)
+
+    def of(self, plan: Plan, name: str) -> Any:
+        """A figure of the plan's jobs, of each slot, `[B, A, J]`; 0 where it is empty."""
+        table = getattr(plan, name)
+        worlds = np.arange(len(self.kind))[:, None, None]
+        return np.where(self.there, table[worlds, self.kind], 0)
+
+    def usable(self) -> Floats:
+        """Tasks that could run in a step: no more than there is work for, `[B, A, J]`."""
+        return np.minimum(self.width, self.left)
+
+    def get_state(self) -> dict[str, Any]:
+        """All of it, copied."""
+        return {name: array.copy() for name, array in vars(self).items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned."""
+        for name, array in state.items():
+            getattr(self, name)[...] = array

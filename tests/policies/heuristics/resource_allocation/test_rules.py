@@ -1,0 +1,80 @@
+"""Tests of the rules: each does what its name says, and marginal welfare earns most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.resource_allocation import AllocationConfig, AllocationEnv, AllocationTask
+from envs.resource_allocation.env import GROUP
+from envs.resource_allocation.placing import loads
+from policies.heuristics.resource_allocation import RULES
+from policies.heuristics.resource_allocation.rules import Allocator
+from policies.rollout import play
+
+
+def bound(name: str, **task: Any) -> tuple[AllocationEnv, Any]:
+    """A rule in worlds that have been played for a while."""
+    env = AllocationEnv(AllocationConfig(), 6, task=AllocationTask(max_steps=60, **task))
+    rule = RULES[name]()
+    rule.bind(env)
+    seen = env.reset(0)
+    for _ in range(20):
+        actions, _ = rule.act(seen, None, deterministic=True, rng=np.random.default_rng(0))
+        seen = env.step(actions).observation
+    return env, rule
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_a_rule_asks_for_is_asked_for(name: str) -> None:
+    """Actions say what the rule means, within float32."""
+    env, rule = bound(name, load=1.5)
+    asked = rule.asked()
+    actions, _ = rule.act(env.observe(), None, deterministic=True, rng=np.random.default_rng(0))
+    wanted = np.where((asked * env.slots.of(env.plan, "dominant")).sum(axis=2, keepdims=True) > 0, asked, 0.0)
+    got = env.requests(actions)
+    part = (wanted * env.slots.of(env.plan, "dominant")).sum(axis=2)
+    within = part <= env.quota * (1 - 1e-6)
+    np.testing.assert_allclose(got[within], wanted[within], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["deadline", "shortest", "first_come", "marginal_welfare"])
+def test_who_is_served_in_order_fits(name: str) -> None:
+    """What is given one after the other fits all together, and nearly all that could be given is."""
+    env, rule = bound(name, load=2.0)
+    asked = rule.asked()
+    flat = asked.reshape(6, -1, 1)
+    needs = env.slots.needs.reshape(6, -1, env.size.resources)
+    assert (loads(flat, needs)[:, 0] <= env.capacity().sum(axis=1) * (1 + 1e-9)).all()
+    env.step(env.actions_for(asked))
+    assert env.granted.sum() > 0.8 * asked.sum()
+
+
+def test_an_even_part_is_no_more() -> None:
+    """Nobody asks for more than one part in so many of the cluster."""
+    env, rule = bound("equal_split", load=2.0)
+    part = (rule.asked() * env.slots.of(env.plan, "dominant")).sum(axis=2)
+    assert (part <= 1 / 8 + 1e-9).all()
+    assert part.max() == pytest.approx(1 / 8)
+
+
+@pytest.mark.parametrize(
+    "task", [{"load": 0.9}, {"load": 1.4}, {"load": 1.4, "alpha": 0.0}, {"load": 1.4, "alpha": 50.0}]
+)
+def test_marginal_welfare_earns_most(task: dict[str, Any]) -> None:
+    """Of all rules, whatever counts, within a hundredth."""
+    plays = AllocationTask(max_steps=60, **task)
+    env = AllocationEnv(AllocationConfig(), 48, task=plays)
+    earned = {name: float(play(env, make(), plays, seed=5).returns.mean()) for name, make in RULES.items()}
+    assert earned["marginal_welfare"] >= 0.99 * max(earned.values())
+    assert earned["marginal_welfare"] > 1.2 * earned["equal_split"]
+
+
+def test_other_envs_are_refused() -> None:
+    """A rule of this domain says which env it is for."""
+    with pytest.raises(TypeError, match="allowed is AllocationEnv"):
+        next(iter(RULES.values()))().bind(object())  # type: ignore[arg-type]
+    assert issubclass(RULES["drf"], Allocator)
+    assert GROUP == "tenant"
