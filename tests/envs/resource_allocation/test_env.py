@@ -76,7 +76,7 @@ def test_all_that_is_asked_for_is_worked_where_there_is_room() -> None:
         env.step({GROUP: np.ones((16, 8, 32), np.float32)})
     assert env.accounts.done.sum() > 50
     assert env.accounts.late.sum() <= 0.02 * env.accounts.done.sum()  # two of the longest may meet by chance
-    assert env.accounts.slowdown.sum() < 1.05 * env.accounts.done.sum()
+    assert env.accounts.slowdown.sum() < 1.1 * env.accounts.done.sum()
 
 
 def test_as_much_work_comes_as_is_said() -> None:
