@@ -56,7 +56,7 @@ class AllocationEnv(BatchedEnv):
         slots: The jobs in hand.
         accounts: What tenants have had.
         up: Share of the machines of each kind that run now, `[B, M]`.
-        granted: What ran in the last step on each kind of machine, of each slot, `[B, A * J, M]`.
+        granted: What ran in the last step on each kind of machine, of each slot, `[B, M, A * J]`.
         money: What rewards are in units of [currency], `[B]`.
         quota: Most of the cluster that each tenant may have, `[B, A]`.
         alpha: Aversion to inequality, `[B]`.
@@ -90,7 +90,7 @@ class AllocationEnv(BatchedEnv):
         self.future = Future.empty(num_worlds, size)
         self.slots = Slots.empty(num_worlds, size)
         self.accounts = Accounts.zero(num_worlds, size.tenants)
-        self.granted = np.zeros((num_worlds, size.tenants * size.slots, size.machines))
+        self.granted = np.zeros((num_worlds, size.machines, size.tenants * size.slots))
         self.money = np.ones(num_worlds)
         self.quota = np.ones((num_worlds, size.tenants))
         self.alpha = np.zeros(num_worlds)
@@ -177,7 +177,7 @@ class AllocationEnv(BatchedEnv):
         discrete = self.config.action_mode == "discrete"
         share = chosen / (self.config.levels - 1) if discrete else np.minimum(chosen + 1.0, 1.0)
         asked = share * self.slots.usable() * (self.slots.there & self.alive[GROUP][..., None])
-        part = (asked * self.slots.of(self.plan, "dominant")).sum(axis=2)
+        part = (asked * self.slots.dominant).sum(axis=2)
         within = np.where(part > self.quota, self.quota / np.where(part > 0, part, 1.0), 1.0)
         return asked * within[..., None]
 
@@ -195,7 +195,7 @@ class AllocationEnv(BatchedEnv):
     def _advance(self, actions: Actions) -> Outcome:
         slots, plan, accounts = self.slots, self.plan, self.accounts
         alive, shape = self.alive[GROUP].copy(), slots.there.shape
-        usable, value = slots.usable(), slots.of(plan, "value")
+        usable, value = slots.usable(), slots.value
         capacity = self.capacity()
         self.granted, tasks = self._granted(self.requests(actions), capacity)
         self._stop(tasks)
@@ -204,7 +204,7 @@ class AllocationEnv(BatchedEnv):
         accounts.wanted += (usable * value).sum(axis=2)
         accounts.got += worked.sum(axis=2)
         total = np.where(plan.capacity.sum(axis=1) > 0, plan.capacity.sum(axis=1), 1.0)
-        accounts.used += (loads(self.granted, self._needs).sum(axis=1) / total).sum(axis=1)
+        accounts.used += (self._taken.sum(axis=1) / total).sum(axis=1)
         accounts.there += (capacity.sum(axis=1) / total).sum(axis=1)
         power = self._power(shape)
         endless = np.isinf(slots.work)
@@ -230,36 +230,34 @@ class AllocationEnv(BatchedEnv):
         )
 
     def _granted(self, requests: Floats, capacity: Floats) -> tuple[Floats, Floats]:
-        """What runs on each kind of machine, `[B, A * J, M]`, and of each slot, `[B, A, J]`."""
-        slots, plan, shape = self.slots, self.plan, self.slots.there.shape
+        """What runs on each kind of machine, `[B, M, A * J]`, and of each slot, `[B, A, J]`."""
+        slots, shape = self.slots, self.slots.there.shape
         flat = (self.num_worlds, shape[1] * shape[2])
-        self._needs = needs = slots.needs.reshape(*flat, self.size.resources)
-        gangs = slots.of(plan, "gang").reshape(flat)
-        allowed = slots.allowed.reshape(*flat, self.size.machines)
+        needs = slots.needs.reshape(self.num_worlds, -1, flat[1])
+        allowed = slots.allowed.reshape(self.num_worlds, -1, flat[1])
         offered = capacity * self.oversubscribed[:, None, None]
-        granted = placed(requests.reshape(flat), needs, allowed, offered, gangs, self.config.passes)
+        granted = placed(requests.reshape(flat), needs, allowed, offered, slots.gang.reshape(flat), self.config.passes)
         self._evicted = np.zeros(self.num_worlds)
         if (self.oversubscribed > 1).any():
-            used = needs * slots.of(plan, "usage").reshape(flat)[..., None]
-            kept = evicted(granted, used, slots.of(plan, "priority").reshape(flat), capacity)
+            used = needs * slots.usage.reshape(flat)[:, None]
+            kept = evicted(granted, used, slots.priority.reshape(flat), capacity)
             self._evicted = (granted - kept).sum(axis=(1, 2))
             granted = kept
-        load = loads(granted, needs) / np.where(capacity > 0, capacity, 1.0)
-        self._load = load.max(axis=2)
-        return granted, granted.sum(axis=2).reshape(shape)
+        self._taken = loads(granted, needs)
+        self._load = (self._taken / np.where(capacity > 0, capacity, 1.0)).max(axis=2)
+        return granted, granted.sum(axis=1).reshape(shape)
 
     def _stop(self, tasks: Floats) -> None:
         """Tasks that ran and run no more lose work."""
         slots = self.slots
         fewer = np.maximum(slots.granted - tasks, 0.0)
-        again = slots.left + fewer * slots.of(self.plan, "checkpoint")
+        again = slots.left + fewer * slots.checkpoint
         slots.left = np.where(fewer > DONE, np.minimum(again, slots.work), slots.left)
 
     def _power(self, shape: tuple[int, ...]) -> Floats:
         """Energy that each tenant's tasks draw, and its part of what idle machines do [kWh], `[B, A]`."""
-        worlds = np.arange(self.num_worlds)[:, None]
-        each = self.plan.power[worlds, self.slots.kind.reshape(shape[0], -1)]
-        drawn = (self.granted * each).sum(axis=2).reshape(shape).sum(axis=2)
+        each = np.take_along_axis(self.plan.power, self.slots.kind.reshape(shape[0], 1, -1), axis=2)
+        drawn = (self.granted * each).sum(axis=1).reshape(shape).sum(axis=2)
         up = self.future.up[np.arange(self.num_worlds), self._now()]
         idle = (self.plan.idle * up).sum(axis=1) / np.maximum(self.alive[GROUP].sum(axis=1), 1)
         found: Floats = drawn + idle[:, None] * self.alive[GROUP]

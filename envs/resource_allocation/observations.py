@@ -129,7 +129,7 @@ class Observer:
         """Observations of all tenants, `[B, A, D]`, in an array that the next call reuses; and the state `[B, S]`."""
         plan, slots = seen.plan, seen.slots
         even = 1.0 / np.maximum(seen.alive.sum(axis=1), 1)
-        dominant = slots.of(plan, "dominant")
+        dominant = slots.dominant
         parts = dominant * slots.usable()
         self._write_jobs(seen, dominant, parts, even)
         asked, got = parts.sum(axis=2), (dominant * slots.granted).sum(axis=2)
@@ -174,13 +174,10 @@ class Observer:
         width = np.where(there, slots.width, 1.0)
         takes = np.where(np.isinf(slots.left), 0.0, slots.left) / width
         slack = (slots.due - seen.clock[:, None, None] - takes) / 10
-        value = slots.of(plan, "value") / np.where(dominant > 0, dominant, 1.0)
+        value = slots.value / np.where(dominant > 0, dominant, 1.0)
         usual = value.sum(axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
-        needs, allowed = (
-            slots.needs.reshape(shape[0], -1, plan.needs.shape[2]),
-            slots.allowed.reshape(shape[0], -1, plan.count.shape[1]),
-        )
-        fits = fitting(needs, allowed, plan.capacity * seen.up[..., None]).sum(axis=2).reshape(shape)
+        flat, running = (shape[0], -1, shape[1] * shape[2]), plan.capacity * seen.up[..., None]
+        fits = fitting(slots.needs.reshape(flat), slots.allowed.reshape(flat), running).sum(axis=1).reshape(shape)
         self._exists[...] = there
         out[..., 0] = parts / even[:, None, None]
         out[..., 1] = takes / 10
@@ -188,19 +185,18 @@ class Observer:
         out[..., 3] = slots.granted / width
         out[..., 4] = value / np.where(usual > 0, usual, 1.0)[:, None, None]
         out[..., 5] = np.minimum(fits / width, 1.0)
-        out[..., 6] = slots.of(plan, "gang") / width
+        out[..., 6] = slots.gang / width
         out[..., 7] = (seen.clock[:, None, None] - slots.since) / 10
-        out[..., 8] = slots.of(plan, "priority")
-        out[..., 9] = slots.of(plan, "checkpoint") / np.where(
-            np.isfinite(slots.work) & there, np.maximum(slots.work, 1.0), 1.0
-        )
+        out[..., 8] = slots.priority
+        out[..., 9] = slots.checkpoint / np.where(np.isfinite(slots.work) & there, np.maximum(slots.work, 1.0), 1.0)
         out[..., 10] = _ahead(takes, parts)
         left = np.where(np.isinf(slots.left), 1.0, np.maximum(slots.left, 1.0))
         whole = np.where(np.isinf(slots.work), 1.0, slots.work)
         out[..., 11] = _ahead(-value * whole / left, parts)
         total = plan.capacity.sum(axis=1)
-        share = slots.needs * width[..., None] / np.where(total > 0, total, 1.0)[:, None, None]
-        out[..., len(JOBS) :] = share / even[:, None, None, None]
+        for resource in range(total.shape[1]):
+            part = even * np.where(total[:, resource] > 0, total[:, resource], 1.0)
+            out[..., len(JOBS) + resource] = slots.needs[:, resource] * width / part[:, None, None]
         out *= there[..., None]
 
 
@@ -213,7 +209,7 @@ def _ahead(order: Floats, parts: Floats) -> Floats:
     """
     flat = (len(order), -1)
     keys, amounts = order.reshape(flat), parts.reshape(flat)
-    ranked = np.argsort(keys, axis=1, kind="stable")
+    ranked = np.argsort(keys, axis=1)
     sorted_amounts = np.take_along_axis(amounts, ranked, axis=1)
     before = sorted_amounts.cumsum(axis=1) - sorted_amounts
     found = np.empty_like(before)

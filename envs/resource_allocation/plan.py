@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class Plan:
         slack: `[K]`; infinite where there is no deadline.
         allowed: Where it runs, `[K, M]`.
         dominant: What a task takes of the cluster, of the resource that it takes most of, `[K]` (Ghodsi et al. 2011).
-        power: What a task draws on each kind of machine [kW], `[K, M]`.
+        power: What a task draws on each kind of machine [kW], `[M, K]`.
         mix: How often a tenant of a kind has a job of a kind, relative, `[G, K]`.
         chance: Probability that a tenant is of a kind, `[G]`.
         quota: Of a kind of tenants, `[G]`.
@@ -97,7 +97,7 @@ class Plan:
             slack=np.full(jobs, np.inf),
             allowed=np.zeros((jobs, machines), np.bool_),
             dominant=np.zeros(jobs),
-            power=np.zeros((jobs, machines)),
+            power=np.zeros((machines, jobs)),
             mix=np.zeros((kinds, jobs)),
             chance=np.zeros(kinds),
             quota=np.ones(kinds),
@@ -127,7 +127,7 @@ class Plan:
             plan.dominant[k] = (plan.needs[k, needed] / total[needed]).max()
             for place in np.flatnonzero(plan.allowed[k]):
                 share = (plan.needs[k, needed] / plan.capacity[place, needed]).max()
-                plan.power[k, place] = share * (plan.busy[place] - plan.idle[place])
+                plan.power[place, k] = share * (plan.busy[place] - plan.idle[place])
         for g, tenant in enumerate(cluster.tenants.values()):
             for name, often in tenant.jobs.items():
                 plan.mix[g, jobs.index(name)] = often
@@ -143,7 +143,3 @@ class Plan:
         """Has one world play another cluster."""
         for field in fields(self):
             getattr(self, field.name)[world] = getattr(plan, field.name)
-
-    def of_jobs(self, name: str, worlds: Ints, kinds: Ints) -> Any:
-        """A figure of jobs by their kinds, in worlds of the same shape."""
-        return getattr(self, name)[worlds, kinds]

@@ -26,9 +26,10 @@ class Slots:
         due: Step by whose end it must be done; far away if it has no deadline.
         since: Step in which it came.
         width: Most tasks that run at once.
-        needs: What a task takes, `[B, A, J, R]`.
-        allowed: Where it runs, `[B, A, J, M]`.
         granted: Tasks that ran in the last step.
+        value, dominant, gang, checkpoint, usage, priority: As in `Plan`.
+        needs: What a task takes, `[B, R, A, J]`; of an empty slot what the last one took.
+        allowed: Where it runs, `[B, M, A, J]`; the same.
         taken: How many of its jobs each tenant has had in a slot, or has lost before, `[B, A]`.
     """
 
@@ -39,9 +40,15 @@ class Slots:
     due: Floats
     since: Ints
     width: Floats
+    granted: Floats
+    value: Floats
+    dominant: Floats
+    gang: Floats
+    checkpoint: Floats
+    usage: Floats
+    priority: Ints
     needs: Floats
     allowed: Bools
-    granted: Floats
     taken: Ints
 
     @classmethod
@@ -56,9 +63,15 @@ class Slots:
             due=np.zeros(shape),
             since=np.zeros(shape, np.int64),
             width=np.zeros(shape),
-            needs=np.zeros((*shape, size.resources)),
-            allowed=np.zeros((*shape, size.machines), np.bool_),
             granted=np.zeros(shape),
+            value=np.zeros(shape),
+            dominant=np.zeros(shape),
+            gang=np.zeros(shape),
+            checkpoint=np.zeros(shape),
+            usage=np.zeros(shape),
+            priority=np.zeros(shape, np.int64),
+            needs=np.zeros((worlds, size.resources, size.tenants, size.slots)),
+            allowed=np.zeros((worlds, size.machines, size.tenants, size.slots), np.bool_),
             taken=np.zeros(shape[:2], np.int64),
         )
 
@@ -70,7 +83,7 @@ class Slots:
     def drop(self, gone: Bools) -> None:
         """Empties slots, `[B, A, J]`."""
         for name, array in vars(self).items():
-            if name != "taken":
+            if name not in ("needs", "allowed", "taken"):
                 array[gone] = 0
 
     def fill(self, future: Future, plan: Plan, clock: Ints) -> None:
@@ -100,14 +113,12 @@ class Slots:
         self.left[where] = self.work[where] = work
         self.width[where], self.granted[where] = width, 0.0
         self.due[where] = since + np.where(np.isinf(slack), np.inf, np.ceil(slack * takes))
-        self.needs[where], self.allowed[where] = plan.needs[world, kind], plan.allowed[world, kind]
+        for name in ("value", "dominant", "gang", "checkpoint", "usage", "priority"):
+            getattr(self, name)[where] = getattr(plan, name)[world, kind]
+        world, tenant, slot = where
+        self.needs[world, :, tenant, slot] = plan.needs[world, kind]
+        self.allowed[world, :, tenant, slot] = plan.allowed[world, kind]
         self.taken += filled.sum(axis=2)
-
-    def of(self, plan: Plan, name: str) -> Any:
-        """A figure of the plan's jobs, of each slot, `[B, A, J]`; 0 where it is empty."""
-        table = getattr(plan, name)
-        worlds = np.arange(len(self.kind))[:, None, None]
-        return np.where(self.there, table[worlds, self.kind], 0)
 
     def usable(self) -> Floats:
         """Tasks that could run in a step: no more than there is work for, `[B, A, J]`."""

@@ -16,17 +16,17 @@ def filled(
     Args:
         requests: Tasks that it asks for, `[B, X]`.
         order: Numbers of jobs, the first to be served first, `[B, X]`.
-        needs: What a task takes, `[B, X, R]`.
-        allowed: Where it runs, `[B, X, M]`.
+        needs: What a task takes, `[B, R, X]`.
+        allowed: Where it runs, `[B, M, X]`.
         capacity: What machines of each kind have, `[B, M, R]`.
         gangs: Fewest tasks that can run, `[B, X]`.
     """
     worlds, free, found = np.arange(len(requests)), capacity.copy(), np.zeros_like(requests)
     for place in range(requests.shape[1]):
         job = order[:, place]
-        wanted, need = requests[worlds, job], needs[worlds, job][:, None]
+        wanted, need = requests[worlds, job], needs[worlds, :, job][:, None]
         room = np.where(need > 0, free / np.where(need > 0, need, 1.0), np.inf).min(axis=2)
-        room = np.where(allowed[worlds, job] & np.isfinite(room), room, 0.0)
+        room = np.where(allowed[worlds, :, job] & np.isfinite(room), room, 0.0)
         total = room.sum(axis=1)
         given = np.minimum(wanted, total)
         given = np.where(given < gangs[worlds, job] * (1 - 1e-9), 0.0, given)

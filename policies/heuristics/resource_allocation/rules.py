@@ -61,7 +61,7 @@ class EqualSplit(Allocator):
     def asked(self) -> Floats:
         """An even part."""
         env, usable = self._env, self.usable()
-        part = (usable * env.slots.of(env.plan, "dominant")).sum(axis=2)
+        part = (usable * env.slots.dominant).sum(axis=2)
         even = 1.0 / np.maximum(env.alive[GROUP].sum(axis=1), 1)[:, None]
         return usable * np.minimum(even / np.where(part > 0, part, 1.0), 1.0)[..., None]
 
@@ -74,7 +74,7 @@ class DominantResourceFairness(Allocator):
     def asked(self) -> Floats:
         """What progressive filling gives."""
         env, usable = self._env, self.usable()
-        demands = (usable[..., None] * env.slots.needs).sum(axis=2)  # of all its jobs: one task of the tenant's
+        demands = (usable[:, None] * env.slots.needs).sum(axis=3).swapaxes(1, 2)  # all its jobs are one task of it
         share = drf(demands, np.where(demands.sum(axis=2) > 0, 1.0, 0.0), env.capacity().sum(axis=1))
         return usable * share[..., None]
 
@@ -85,17 +85,17 @@ class Ordered(Allocator):
     def asked(self) -> Floats:
         """What fits, in that order."""
         env, usable = self._env, self.usable()
-        shape, plan, slots = usable.shape, env.plan, env.slots
+        shape, slots = usable.shape, env.slots
         flat = (shape[0], shape[1] * shape[2])
         order = np.argsort(-self.index().reshape(flat), axis=1, kind="stable")
         capacity = env.capacity() * env.oversubscribed[:, None, None]
         given = filled(
             usable.reshape(flat),
             order,
-            slots.needs.reshape(*flat, -1),
-            slots.allowed.reshape(*flat, -1),
+            slots.needs.reshape(flat[0], -1, flat[1]),
+            slots.allowed.reshape(flat[0], -1, flat[1]),
             capacity,
-            slots.of(plan, "gang").reshape(flat),
+            slots.gang.reshape(flat),
         )
         return given.reshape(shape)
 
@@ -170,7 +170,7 @@ class MarginalWelfare(Ordered):
     def index(self) -> Floats:
         """Marginal welfare for what it takes."""
         env, slots, accounts = self._env, self._env.slots, self._env.accounts
-        dominant, value = slots.of(env.plan, "dominant"), slots.of(env.plan, "value")
+        dominant, value = slots.dominant, slots.value
         alive = env.alive[GROUP]
         count = np.maximum(alive.sum(axis=1), 1)[:, None]
         takes, slack = self.takes(), self.slack()

@@ -52,11 +52,11 @@ def test_jobs_are_somewhere_and_machines_hold(seed: int, load: float) -> None:
     rng = np.random.default_rng(seed)
     worlds = np.arange(4)
     for step in range(38):
-        before, capacity = env.slots.needs.copy(), env.capacity()
+        needs = env.slots.needs.reshape(4, env.size.resources, -1).copy()
+        usage, capacity = env.slots.usage.reshape(4, 1, -1).copy(), env.capacity()
         randomly(env, rng)
-        needs = before.reshape(4, -1, env.size.resources)
-        used = needs * env.plan.usage[worlds[:, None], 0][..., None] * 0 + needs  # what is asked for, at most
-        assert (loads(env.granted, used) <= capacity * 1.4 * (1 + 1e-9) + 1e-12).all()
+        assert (loads(env.granted, needs) <= 1.4 * capacity * (1 + 1e-9) + 1e-12).all()
+        assert (loads(env.granted, needs * usage) <= capacity * (1 + 1e-9) + 1e-12).all()
         accounts, slots, future = env.accounts, env.slots, env.future
         came = future.came[worlds, step + 1].sum(axis=1)
         taken = slots.taken.sum(axis=1)
@@ -108,9 +108,9 @@ def test_a_quota_is_kept() -> None:
     env.reset(2)
     most = 0.0
     for _ in range(50):
-        dominant = env.slots.of(env.plan, "dominant")
+        dominant = env.slots.dominant.copy()
         env.step({GROUP: np.ones((32, 3, 4), np.float32)})
-        part = (env.granted.sum(axis=2).reshape(dominant.shape) * dominant).sum(axis=2)
+        part = (env.granted.sum(axis=1).reshape(dominant.shape) * dominant).sum(axis=2)
         assert (part <= env.quota * (1 + 1e-9)).all()
         most = max(most, part[env.quota < 1].max(initial=0.0))
     assert most > 0.45
@@ -124,7 +124,7 @@ def test_who_stops_loses_work_since_the_last_checkpoint() -> None:
         env.step({GROUP: np.ones((16, 8, 4), np.float32)})
     slots = env.slots
     left, ran = slots.left.copy(), slots.granted.copy()
-    lost, same = slots.of(env.plan, "checkpoint"), slots.since.copy()
+    lost, same = slots.checkpoint.copy(), slots.since.copy()
     expected = np.minimum(left + ran * lost, slots.work)
     env.step({GROUP: -np.ones((16, 8, 4), np.float32)})
     stayed = slots.there & (slots.since == same) & (ran > 0)

@@ -14,12 +14,12 @@ def instance(seed: int, jobs: int, machines: int, resources: int) -> tuple[np.ra
     """Jobs that ask for anything, on machines that may have anything, or nothing."""
     rng = np.random.default_rng(seed)
     worlds = 3
-    needs = rng.exponential(1.0, (worlds, jobs, resources)) * (rng.random((worlds, jobs, resources)) < 0.7)
-    needs[..., 0] += 0.01
+    needs = rng.exponential(1.0, (worlds, resources, jobs)) * (rng.random((worlds, resources, jobs)) < 0.7)
+    needs[:, 0] += 0.01
     capacity = rng.exponential(10.0, (worlds, machines, resources)) * (rng.random((worlds, machines, resources)) < 0.9)
     requests = rng.choice([0.0, 1e-9, 1.0, 1e6], (worlds, jobs)) * rng.random((worlds, jobs))
     gangs = requests * rng.choice([0.0, 0.5, 1.0], (worlds, jobs))
-    allowed = rng.random((worlds, jobs, machines)) < 0.7
+    allowed = rng.random((worlds, machines, jobs)) < 0.7
     return rng, {"requests": requests, "needs": needs, "allowed": allowed, "capacity": capacity, "gangs": gangs}
 
 
@@ -32,7 +32,7 @@ def test_no_request_ever_breaks_a_capacity(seed: int, jobs: int, machines: int, 
     assert (granted >= 0).all()
     assert (loads(granted, given_["needs"]) <= given_["capacity"] * (1 + 1e-9) + 1e-12).all()
     assert (granted[~given_["allowed"]] == 0).all()
-    total = granted.sum(axis=2)
+    total = granted.sum(axis=1)
     assert (total <= given_["requests"] * (1 + 1e-9)).all()
     assert ((total == 0) | (total >= given_["gangs"] * (1 - 1e-6))).all()
 
@@ -42,26 +42,26 @@ def test_no_request_ever_breaks_a_capacity(seed: int, jobs: int, machines: int, 
 def test_what_fits_is_granted(seed: int) -> None:
     """Who asks for no more than there is room for, alone on each machine, gets it all."""
     rng = np.random.default_rng(seed)
-    needs, capacity = rng.uniform(0.5, 2, (1, 6, 2)), rng.uniform(20, 40, (1, 1, 2))
+    needs, capacity = rng.uniform(0.5, 2, (1, 2, 6)), rng.uniform(20, 40, (1, 1, 2))
     requests = rng.uniform(0, 1, (1, 6))
-    granted = placed(requests, needs, np.ones((1, 6, 1), np.bool_), capacity, np.zeros((1, 6)))
-    np.testing.assert_allclose(granted.sum(axis=2), requests, rtol=1e-9)
+    granted = placed(requests, needs, np.ones((1, 1, 6), np.bool_), capacity, np.zeros((1, 6)))
+    np.testing.assert_allclose(granted.sum(axis=1), requests, rtol=1e-9)
 
 
 def test_further_passes_come_near_what_a_program_finds() -> None:
-    """In total, 6 passes place 9 in 10 of what a linear program could, on machines of different shapes."""
+    """In total, 6 passes place 7 in 10 of what a linear program could that need not share in proportion."""
     placed_, best = 0.0, 0.0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        needs, capacity = rng.uniform(0.1, 2, (1, 8, 2)), rng.uniform(2, 10, (1, 3, 2))
+        needs, capacity = rng.uniform(0.1, 2, (1, 2, 8)), rng.uniform(2, 10, (1, 3, 2))
         requests = rng.uniform(1, 6, (1, 8))
-        allowed = np.ones((1, 8, 3), np.bool_)
+        allowed = np.ones((1, 3, 8), np.bool_)
         placed_ += placed(requests, needs, allowed, capacity, np.zeros((1, 8)), passes=6).sum()
         rows, limits = [], []
         for machine in range(3):
             for resource in range(2):
                 row = np.zeros((8, 3))
-                row[:, machine] = needs[0, :, resource]
+                row[:, machine] = needs[0, resource]
                 rows.append(row.ravel())
                 limits.append(capacity[0, machine, resource])
         for job in range(8):
@@ -70,14 +70,14 @@ def test_further_passes_come_near_what_a_program_finds() -> None:
             rows.append(row.ravel())
             limits.append(requests[0, job])
         best -= linprog(-np.ones(24), A_ub=np.array(rows), b_ub=np.array(limits)).fun
-    assert placed_ > 0.7 * best  # in proportion to what is asked, not the most that can be
+    assert placed_ > 0.7 * best
 
 
 def test_a_gang_that_is_short_gives_back() -> None:
     """Of two that do not both fit, one that needs all its tasks leaves room to the other."""
-    needs, capacity = np.ones((1, 2, 1)), np.full((1, 1, 1), 10.0)
-    allowed = np.ones((1, 2, 1), np.bool_)
-    granted = placed(np.array([[8.0, 8.0]]), needs, allowed, capacity, np.array([[8.0, 0.0]])).sum(axis=2)
+    needs, capacity = np.ones((1, 1, 2)), np.full((1, 1, 1), 10.0)
+    allowed = np.ones((1, 1, 2), np.bool_)
+    granted = placed(np.array([[8.0, 8.0]]), needs, allowed, capacity, np.array([[8.0, 0.0]])).sum(axis=1)
     np.testing.assert_allclose(granted, [[0.0, 8.0]])
 
 
@@ -86,13 +86,13 @@ def test_a_gang_that_is_short_gives_back() -> None:
 def test_the_lowest_priorities_are_evicted_first(seed: int) -> None:
     """Afterwards it fits, and nobody lost a task while one of a lower priority kept all of its on that machine."""
     rng = np.random.default_rng(seed)
-    granted, needs = rng.exponential(1.0, (2, 7, 2)), rng.uniform(0.2, 1.0, (2, 7, 2))
+    granted, needs = rng.exponential(1.0, (2, 2, 7)), rng.uniform(0.2, 1.0, (2, 2, 7))
     priority, capacity = rng.integers(0, 3, (2, 7)), rng.uniform(0.5, 6, (2, 2, 2))
     kept = evicted(granted, needs, priority, capacity)
     assert (kept <= granted).all()
     assert (loads(kept, needs) <= capacity * (1 + 1e-9)).all()
     lost = granted - kept > 1e-9
     for level in (1, 2):
-        hit = (lost & (priority == level)[..., None]).any(axis=1)
-        lower = ((priority < level)[..., None] & (kept > 1e-9)).any(axis=1)
+        hit = (lost & (priority == level)[:, None]).any(axis=2)
+        lower = ((priority < level)[:, None] & (kept > 1e-9)).any(axis=2)
         assert not (hit & lower).any()

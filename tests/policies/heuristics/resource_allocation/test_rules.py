@@ -33,9 +33,9 @@ def test_what_a_rule_asks_for_is_asked_for(name: str) -> None:
     env, rule = bound(name, load=1.5)
     asked = rule.asked()
     actions, _ = rule.act(env.observe(), None, deterministic=True, rng=np.random.default_rng(0))
-    wanted = np.where((asked * env.slots.of(env.plan, "dominant")).sum(axis=2, keepdims=True) > 0, asked, 0.0)
+    wanted = np.where((asked * env.slots.dominant).sum(axis=2, keepdims=True) > 0, asked, 0.0)
     got = env.requests(actions)
-    part = (wanted * env.slots.of(env.plan, "dominant")).sum(axis=2)
+    part = (wanted * env.slots.dominant).sum(axis=2)
     within = part <= env.quota * (1 - 1e-6)
     np.testing.assert_allclose(got[within], wanted[within], rtol=1e-4, atol=1e-3)
 
@@ -45,8 +45,8 @@ def test_who_is_served_in_order_fits(name: str) -> None:
     """What is given one after the other fits all together, and nearly all that could be given is."""
     env, rule = bound(name, load=2.0)
     asked = rule.asked()
-    flat = asked.reshape(6, -1, 1)
-    needs = env.slots.needs.reshape(6, -1, env.size.resources)
+    flat = asked.reshape(6, 1, -1)
+    needs = env.slots.needs.reshape(6, env.size.resources, -1)
     assert (loads(flat, needs)[:, 0] <= env.capacity().sum(axis=1) * (1 + 1e-9)).all()
     env.step(env.actions_for(asked))
     assert env.granted.sum() > 0.8 * asked.sum()
@@ -55,7 +55,7 @@ def test_who_is_served_in_order_fits(name: str) -> None:
 def test_an_even_part_is_no_more() -> None:
     """Nobody asks for more than one part in so many of the cluster."""
     env, rule = bound("equal_split", load=2.0)
-    part = (rule.asked() * env.slots.of(env.plan, "dominant")).sum(axis=2)
+    part = (rule.asked() * env.slots.dominant).sum(axis=2)
     assert (part <= 1 / 8 + 1e-9).all()
     assert part.max() == pytest.approx(1 / 8)
 
