@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.resource_allocation.fairness import jain, least
 from envs.resource_allocation.plan import Bools, Floats, Ints
+from envs.utility import jain, least
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""How evenly something is shared: indices of fairness, over the last axis.
+"""How evenly something is shared, in one number.
 
 The alpha-fair welfare of Mo and Walrand (2000) is judged by its *equally distributed equivalent* (Atkinson 1970): the
 level which, if all had it, would be as good. It is in the units of what is shared, lies between the least and the mean,
@@ -38,22 +38,6 @@ def equivalent(levels: Floats, alpha: Any, who: NDArray[np.bool_] | None = None)
     geometric = np.abs(power) < 1e-9
     safe = np.where(geometric, 1.0, power)
     summed = np.where(there, np.where(geometric, np.log(shares), shares**safe), 0.0).sum(axis=-1, keepdims=True) / count
-    whole = np.where(geometric, np.exp(summed), np.where(summed > 0, summed, 1.0) ** (1.0 / safe))
+    whole = np.where(geometric, np.exp(np.where(geometric, summed, 0.0)), np.maximum(summed, 1e-300) ** (1.0 / safe))
     found: Floats = np.where(alpha >= LARGEST, least, least * whole)[..., 0]
     return found
-
-
-def jain(levels: Floats, who: NDArray[np.bool_] | None = None) -> Floats:
-    """Jain's index (Jain, Chiu and Hawe 1984), `[...]`: 1 if all have the same, `1 / n` if one has all."""
-    kept = levels if who is None else np.where(who, levels, 0.0)
-    count = levels.shape[-1] if who is None else np.maximum(who.sum(axis=-1), 1)
-    squares = count * (kept**2).sum(axis=-1)
-    found: Floats = np.where(squares > 0, kept.sum(axis=-1) ** 2 / np.where(squares > 0, squares, 1.0), 1.0)
-    return found
-
-
-def least(levels: Floats, who: NDArray[np.bool_] | None = None) -> Floats:
-    """What the worst off has, `[...]`; 1 where nobody counts."""
-    there = np.ones(levels.shape, np.bool_) if who is None else who
-    found = levels.min(axis=-1, where=there, initial=np.inf)
-    return np.where(np.isfinite(found), found, 1.0)

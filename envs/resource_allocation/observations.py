@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from envs.layout import EntityTable, ObservationLayout
 from envs.resource_allocation.accounts import Accounts
-from envs.resource_allocation.fairness import least
 from envs.resource_allocation.placing import fitting
 from envs.resource_allocation.plan import Bools, Floats, Ints, Plan, Size
 from envs.resource_allocation.slots import Slots
+from envs.utility import least
 
 OWN = (
     "service",
