@@ -112,7 +112,9 @@ class Slots:
         self.there[where], self.kind[where], self.since[where] = True, kind, since
         self.left[where] = self.work[where] = work
         self.width[where], self.granted[where] = width, 0.0
-        self.due[where] = since + np.where(np.isinf(slack), np.inf, np.ceil(slack * takes))
+        self.due[where] = since + np.where(
+            np.isinf(slack), np.inf, np.ceil(np.where(np.isinf(slack), 0.0, slack) * takes)
+        )
         for name in ("value", "dominant", "gang", "checkpoint", "usage", "priority"):
             getattr(self, name)[where] = getattr(plan, name)[world, kind]
         world, tenant, slot = where
