@@ -1,4 +1,8 @@
-"""How fast a supply chain is stepped: the second stage, disruptions and all, on one core, in a process of its own."""
+"""How fast a domain is stepped, everything on, on one core, in a process of its own.
+
+Of supply chains that is the second stage, with its disruptions; of resource allocation the last one, where machines fail
+and tenants come and go, with 32 of them.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,12 @@ from benchmarks.harness import Bar, BenchmarkResult, interleave, median_bar
 from envs.base import BatchedEnv
 
 LEAST = 500_000.0
-STEPS = 60
-"""An episode of the stage: draws of new episodes count as often as they do in training."""
+TENANTS = 32
 
 
 def run(
     *,
+    domain: str = "supply_chain",
     sizes: Sequence[int] = (64, 128, 256, 512),
     repeats: int = 5,
     seconds: float = 3.0,
@@ -29,6 +33,7 @@ def run(
     """Measures agent-steps a second.
 
     Args:
+        domain: What is stepped: `supply_chain` or `resource_allocation`.
         sizes: Worlds stepped together.
         repeats: Rounds in which all sizes take turns.
         seconds: Least time of a measurement.
@@ -40,7 +45,7 @@ def run(
     with ExitStack() as stack:
         processes = {
             f"{worlds} worlds": stack.enter_context(
-                Contender("benchmarks.stepping", {"worlds": worlds, "seconds": seconds})
+                Contender("benchmarks.stepping", {"domain": domain, "worlds": worlds, "seconds": seconds})
             )
             for worlds in sizes
         }
@@ -51,19 +56,33 @@ def run(
     return BenchmarkResult(bars, {"agent-steps/s": figures, "peak MiB": peaks})
 
 
-def main(*, worlds: int, seconds: float) -> None:
-    """Serves figures in agent-steps a second, under random orders that were drawn beforehand."""
-    from envs.supply_chain import SupplyChainEnv, SupplyConfig, SupplyTask
+def main(*, domain: str, worlds: int, seconds: float) -> None:
+    """Serves figures in agent-steps a second, under random actions that were drawn beforehand."""
+    env = made(domain, worlds)
+    env.reset(0)
+    play = stepped(env, env.tasks[0].max_steps)  # an episode: draws of new ones count as often as in training
+    play()
+    serve(partial(pace, play, seconds))
+
+
+def made(domain: str, worlds: int) -> BatchedEnv:
+    """The worlds that are stepped.
+
+    Raises:
+        ValueError: If there are none for a domain.
+    """
+    from envs.registry import get_domain
     from rllib_configs.overrides import load
     from rllib_configs.stages import stages_of
 
-    (task,) = (stage.task for stage in stages_of(load("supply_chain")).stages if stage.name == "disrupted")
-    assert isinstance(task, SupplyTask)
-    env = SupplyChainEnv(SupplyConfig(networks=(task.network,), longest_delay=2), worlds, task=task)
-    env.reset(0)
-    play = stepped(env, STEPS)
-    play()
-    serve(partial(pace, play, seconds))
+    known = {"supply_chain": "disrupted", "resource_allocation": "failing"}
+    if domain not in known:
+        raise ValueError(f"domain: got {domain!r}, allowed are {', '.join(known)}")
+    (task,) = (stage.task for stage in stages_of(load(domain)).stages if stage.name == known[domain])
+    if domain == "supply_chain":
+        return get_domain(domain).env({"networks": ("stage_2",), "longest_delay": 2}, worlds, task=task)
+    task = task.model_copy(update={"tenants": TENANTS})
+    return get_domain(domain).env({"tenants": TENANTS}, worlds, task=task)
 
 
 def stepped(env: BatchedEnv, steps: int) -> Callable[[], int]:
