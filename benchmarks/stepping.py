@@ -1,7 +1,7 @@
 """How fast a domain is stepped, everything on, on one core, in a process of its own.
 
-Of supply chains that is the second stage, with its disruptions; of resource allocation the last one, where machines fail
-and tenants come and go, with 32 of them.
+Of supply chains that is the second stage, with its disruptions; of resource allocation the last one, where machines
+fail and tenants come and go, with 32 of them.
 """
 
 from __future__ import annotations

@@ -282,12 +282,14 @@ class AllocationEnv(BatchedEnv):
 
     def _fairness(self, wanted: Floats, worked: Floats, alive: Any) -> Floats:
         """What fairness earns in this step, `[B, 1]`."""
-        want, got = wanted.sum(axis=2), worked.sum(axis=2)
-        now = equivalent(np.where(want > 0, got / np.where(want > 0, want, 1.0), 1.0), self.alpha, alive)
         steps = self.clock + 1
         before, self._fair = self._fair, equivalent(self.accounts.service(), self.alpha, alive)
-        grown = steps * self._fair - (steps - 1) * before
-        return np.where(self._over_run, grown, now)[:, None]
+        found = steps * self._fair - (steps - 1) * before
+        if not self._over_run.all():
+            want, got = wanted.sum(axis=2), worked.sum(axis=2)
+            now = equivalent(np.where(want > 0, got / np.where(want > 0, want, 1.0), 1.0), self.alpha, alive)
+            found = np.where(self._over_run, found, now)
+        return found[:, None]
 
     def _move_on(self, alive: Any) -> tuple[Any, Any]:
         """Tenants leave and come back, and jobs come, for the next step; who goes, and who comes, `[B, A]`."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.layout import EntityTable, ObservationLayout
 from envs.resource_allocation.accounts import Accounts
-from envs.resource_allocation.placing import fitting
+from envs.resource_allocation.placing import fitting, per_unit
 from envs.resource_allocation.plan import Bools, Floats, Ints, Plan, Size
 from envs.resource_allocation.slots import Slots
 from envs.utility import least
@@ -177,7 +177,8 @@ class Observer:
         value = slots.value / np.where(dominant > 0, dominant, 1.0)
         usual = value.sum(axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
         flat, running = (shape[0], -1, shape[1] * shape[2]), plan.capacity * seen.up[..., None]
-        fits = fitting(slots.needs.reshape(flat), slots.allowed.reshape(flat), running).sum(axis=1).reshape(shape)
+        each = per_unit(slots.needs.reshape(flat))
+        fits = fitting(each, slots.allowed.reshape(flat), running).sum(axis=1).reshape(shape)
         self._exists[...] = there
         out[..., 0] = parts / even[:, None, None]
         out[..., 1] = takes / 10

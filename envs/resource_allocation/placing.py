@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+ENDLESS = 1e200
+"""So many tasks run on a unit of what they do not need."""
 
 
 def placed(requests: Floats, needs: Floats, allowed: Bools, capacity: Floats, gangs: Floats, passes: int = 3) -> Floats:
@@ -30,9 +32,9 @@ def placed(requests: Floats, needs: Floats, allowed: Bools, capacity: Floats, ga
     """
     wanted = np.where((requests >= gangs) & (requests > 0), requests, 0.0)
     granted, free = np.zeros(allowed.shape), capacity.copy()
-    together = (gangs > 0).any()
+    together, each = (gangs > 0).any(), per_unit(needs)
     for number in range(passes):
-        _grant(granted, free, wanted, needs, allowed)
+        _grant(granted, free, wanted, needs, each, allowed)
         if together and number == passes - 2:  # what they give back is handed out once more
             short = granted.sum(axis=1) < gangs * (1 - 1e-9)
             granted *= ~short[:, None]
@@ -47,22 +49,31 @@ def loads(granted: Floats, needs: Floats) -> Floats:
     return found
 
 
-def fitting(needs: Floats, allowed: Bools, free: Floats) -> Floats:
-    """How many tasks of each job would fit on each kind of machine if it were alone, `[B, M, X]`."""
-    found = np.full(allowed.shape, np.inf)
-    with np.errstate(divide="ignore"):
-        tasks = np.where(needs > 0, 1.0 / needs, np.inf)  # for a unit of each resource
-    for resource in range(needs.shape[1]):
-        there = free[:, :, resource, None]
-        # Nought times infinity is what a job lacks nothing of: it is no limit.
-        np.minimum(found, np.where(there > 0, there, 1e-300) * tasks[:, None, resource], out=found)
-    return np.where(allowed & np.isfinite(found), found, 0.0)
+def per_unit(needs: Floats) -> Floats:
+    """Tasks that a unit of each resource is enough for, `[B, R, X]`; as good as infinite where none is needed."""
+    return 1.0 / np.maximum(needs, 1.0 / ENDLESS)
 
 
-def _grant(granted: Floats, free: Floats, wanted: Floats, needs: Floats, allowed: Bools) -> None:
+def fitting(each: Floats, allowed: Bools, free: Floats) -> Floats:
+    """How many tasks of each job would fit on each kind of machine if it were alone, `[B, M, X]`.
+
+    Args:
+        each: As `per_unit` has it, `[B, R, X]`; a job that needs nothing fits nowhere.
+        allowed: Where it can run, `[B, M, X]`.
+        free: What is left, `[B, M, R]`.
+    """
+    there = np.maximum(free, 1e-150)  # of what a job does not need none is enough
+    found = there[:, :, 0, None] * each[:, None, 0]
+    for resource in range(1, each.shape[1]):
+        np.minimum(found, there[:, :, resource, None] * each[:, None, resource], out=found)
+    found *= allowed
+    return found
+
+
+def _grant(granted: Floats, free: Floats, wanted: Floats, needs: Floats, each: Floats, allowed: Bools) -> None:
     """One pass: adds to what is granted, and takes it from what is free."""
     lacking = np.maximum(wanted - granted.sum(axis=1), 0.0)
-    room = fitting(needs, allowed, free)
+    room = fitting(each, allowed, free)
     total = room.sum(axis=1)
     room *= np.minimum(lacking / np.where(total > 0, total, 1.0), 1.0)[:, None]
     load = loads(room, needs)

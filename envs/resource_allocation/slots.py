@@ -82,9 +82,12 @@ class Slots:
 
     def drop(self, gone: Bools) -> None:
         """Empties slots, `[B, A, J]`."""
+        where = np.nonzero(gone)
+        if not len(where[0]):
+            return
         for name, array in vars(self).items():
             if name not in ("needs", "allowed", "taken"):
-                array[gone] = 0
+                array[where] = 0
 
     def fill(self, future: Future, plan: Plan, clock: Ints) -> None:
         """Puts jobs that have come by `clock` `[B]` into free slots, the first that came first.
