@@ -37,6 +37,13 @@ class AllocationConfig(EnvConfig):
     tenants: int = Field(8, ge=1, le=1000, description="Most tenants of any task.")
     slots: int = Field(4, ge=1, le=64, description="Jobs of a tenant that can run or be asked for at once.")
     passes: int = Field(3, ge=2, le=10, description="How often what is left of machines is handed out in a step.")
+    start: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of what a job can use that 0 asks for: where learning begins. Where all ask for "
+        "all nobody finds out what less is good for; where jobs must be done in time, little earns nothing.",
+    )
     levels: int = Field(
         5, ge=2, description="Discrete mode: shares of a job's width that can be asked for, from 0 to 1."
     )

@@ -27,8 +27,8 @@ class AllocationEnv(BatchedEnv):
 
     One step:
 
-    1. *Ask*: each tenant asks for tasks of each of its jobs: an action `a` in [-1, 1] for the share `min(1 + a, 1)` of
-       what the job can use, so that who knows nothing yet asks for all. Discrete branches are evenly spaced shares. A
+    1. *Ask*: each tenant asks for tasks of each of its jobs: an action in [-1, 1] for a share of what the job can use,
+       from none at -1 by `start` at 0 to all at 1, linearly between. Discrete branches are evenly spaced shares. A
        quota cuts what a tenant asks for all its jobs alike.
     2. *Grant*: what is asked is placed on machines; whatever is asked, what is granted fits (`placing`).
     3. *Evict*: where more was granted than there is, and is really used, tasks of the lowest priorities stop.
@@ -175,7 +175,10 @@ class AllocationEnv(BatchedEnv):
         """Tasks that actions ask for, of each slot, `[B, A, J]`, within quotas."""
         chosen = actions[GROUP].astype(np.float64)
         discrete = self.config.action_mode == "discrete"
-        share = chosen / (self.config.levels - 1) if discrete else np.minimum(chosen + 1.0, 1.0)
+        start = self.config.start
+        share = (
+            chosen / (self.config.levels - 1) if discrete else start + np.where(chosen < 0, start, 1 - start) * chosen
+        )
         asked = share * self.slots.usable() * (self.slots.there & self.alive[GROUP][..., None])
         part = (asked * self.slots.dominant).sum(axis=2)
         within = np.where(part > self.quota, self.quota / np.where(part > 0, part, 1.0), 1.0)
@@ -188,7 +191,8 @@ class AllocationEnv(BatchedEnv):
         share = np.where(there, np.clip(requests / np.where(there, usable, 1.0), 0.0, 1.0), 1.0)
         if self.config.action_mode == "discrete":
             return {GROUP: np.where(there, np.rint(share * (self.config.levels - 1)), 0).astype(np.int64)}
-        return {GROUP: (share - 1.0).astype(np.float32)}
+        start = self.config.start
+        return {GROUP: ((share - start) / np.where(share < start, start, max(1 - start, 1e-9))).astype(np.float32)}
 
     # -- a step ----------------------------------------------------------------------------------------------------
 

@@ -53,12 +53,14 @@ JOBS = (
     "stops",
     "shorter",
     "dearer",
+    "pressure",
 )
 """Of a job: what all its tasks take, of the resource they take most of, beside an even part; least time that it still
 takes, and beyond that time to its deadline [10 steps]; tasks that ran; value of its work for what it takes, beside the
 mean; tasks that fit where it may run if nobody else asks; fewest tasks; steps since it came [10]; priority; work that
 stopping it costs [its own]; and, as a scheduler's queue shows it, what all jobs of all tenants could use that take less
-time, and that are worth more for what they still take (Smith 1956) [shares of the cluster]."""
+time, and that are worth more for what they still take (Smith 1956) [shares of the cluster]; and how much is asked for
+of what it needs beside what there is, mean over resources by what it takes of each."""
 MACHINES = ("size", "up", "load")
 """Of a kind of machines: what they have of the cluster, the mean over resources; share that runs; use of the resource
 that is used most in the last step."""
@@ -195,6 +197,10 @@ class Observer:
         whole = np.where(np.isinf(slots.work), 1.0, slots.work)
         out[..., 11] = _ahead(-value * whole / left, parts)
         total = plan.capacity.sum(axis=1)
+        amounts = slots.needs.reshape(flat) / np.where(total > 0, total, 1.0)[..., None]
+        asked = (amounts * slots.usable().reshape(shape[0], 1, -1)).sum(axis=2)
+        pressed, all_of = (amounts * asked[..., None]).sum(axis=1), amounts.sum(axis=1)
+        out[..., 12] = (pressed / np.where(all_of > 0, all_of, 1.0)).reshape(shape)
         for resource in range(total.shape[1]):
             part = even * np.where(total[:, resource] > 0, total[:, resource], 1.0)
             out[..., len(JOBS) + resource] = slots.needs[:, resource] * width / part[:, None, None]
