@@ -68,7 +68,10 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["train", "tradin"], "domain: got 'tradin' (did you mean trading?); allowed are cue, resource_allocation, supply_chain, trading"),
+        (
+            ["train", "tradin"],
+            "domain: got 'tradin' (did you mean trading?); allowed are cue, resource_allocation, supply_chain, trading",
+        ),
         (["train", "cue", "--set", "ppo.lr=-1"], "ppo.lr: got -1, allowed is greater than 0"),
         (["train", "cue", "--set", "env.num_agents=0"], "env.num_agents: got 0"),
         (
@@ -83,7 +86,10 @@ def test_help_imports_nothing_heavy() -> None:
         (["sweep", "cue", "--resume"], "--resume: there is no sweep with cue in"),
         (["sweep", "envs.cue:DOMAIN", "--resume"], "--resume: there is no sweep with envs.cue:DOMAIN in"),
         (["sweep", "cue", "--resume", "--space", "a.yaml"], "--resume: got it with --space a.yaml"),
-        (["train", "mine"], "allowed are cue, resource_allocation, supply_chain, trading, or your own package.module:attribute"),
+        (
+            ["train", "mine"],
+            "allowed are cue, resource_allocation, supply_chain, trading, or your own package.module:attribute",
+        ),
         (["train", "cue", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["sweep", "cue", "--space", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["evaluate", "nothing"], "policy: got 'nothing', allowed is the folder of a bundle, or MODEL@VERSION"),
