@@ -301,9 +301,10 @@ class AllocationEnv(BatchedEnv):
         present = self.future.present[np.arange(self.num_worlds), after]
         gone, arrived = alive & ~present, present & ~alive
         accounts = self.accounts
-        accounts.lost += (self.slots.there & gone[..., None]).sum(axis=(1, 2))
+        there = self.slots.there.sum(axis=2)
         self.slots.drop(np.broadcast_to(gone[..., None], self.slots.there.shape))
         came = self.future.came[np.arange(self.num_worlds), after]
+        accounts.lost += (gone * (there + came - self.slots.taken)).sum(axis=1)
         self.slots.taken = np.where(present, self.slots.taken, came)
         for field in ("wanted", "got"):
             getattr(accounts, field)[gone] = 0.0
