@@ -131,10 +131,12 @@ def sweep(
     debug: Debug = False,
 ) -> None:
     """Search for better settings: Optuna proposes, ASHA stops what falls behind, a table ranks the trials."""
+    from rllib_configs.overrides import of_preset
     from rllib_configs.space import load_sweep
 
     if resume:
         _refuse_changes(settings, config_file, seed, space)
+    domain, settings = of_preset(domain, settings or ())
     plan = None if resume else load_sweep(domain, space)
     config = _config(domain, None if plan is None or config_file else plan.algorithm, settings, config_file, seed)
     from tune.progress import Display

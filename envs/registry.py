@@ -7,7 +7,7 @@ of the domain's own folder; whoever needs a part resolves it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -47,6 +47,7 @@ class Domain:
         slopes: Address of what says how the team's return changes with each action on a tape of a
             `envs.base.Differentiable` env, those after it as they were: by group, `[T, B, A, K]`. What would come after
             the last step counts as nothing. Empty: it has none.
+        presets: What `env.preset` may be, and the domain that each is: other simulators of the same problem.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Domain:
     learned_by: str = "ppo"
     views: str = ""
     slopes: str = ""
+    presets: Mapping[str, str] = field(default_factory=dict)
 
     def env(
         self,

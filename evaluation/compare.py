@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from envs.arrays import COST, OBJECTIVE
 from envs.base import BatchedEnv, EnvConfig
+from evaluation.front import front_of
 from evaluation.results import Comparison, PolicyResult, ScenarioResult
 from evaluation.statistics import (
     Difference,
@@ -86,6 +87,13 @@ def compare(
         everything.append((scenario, played))
         bound = None if sticks.bound is None else float(np.mean([sticks.bound(env, task) for task in scenario.tasks]))
         results.append(_examine(suite, scenario, played, sticks, learners, bound))
+    front = None
+    if suite.front is not None and scenarios is None:
+        progress(suite.front.title)
+        env = envs.of(suite.front)
+        players = {name: envs.fit(policy, env) for name, policy in learned.items()}
+        rules = {name: make() for name, make in makers.items() if name not in suite.front.exclude}
+        front = front_of(suite.front, env, players, rules, suite.seed, suite.confidence)
     return Comparison(
         domain=suite.domain,
         title=suite.title,
@@ -100,6 +108,7 @@ def compare(
         columns=suite.columns or _own_columns(results),
         overall=tuple(_together(suite, everything, sticks, learners)),
         scenarios=tuple(results),
+        front=front,
     )
 
 

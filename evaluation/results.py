@@ -10,6 +10,9 @@ from evaluation.statistics import Difference, Interval
 from evaluation.suite import Column, Kind
 from policies.files import write_text
 
+ALL_RULES = "all_rules"
+"""What the yardsticks together are called on a front: with each weighting whichever of their points one likes."""
+
 
 class _Result(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
@@ -49,6 +52,29 @@ class ScenarioResult(_Result):
         return next((result for result in self.policies if result.policy == policy), None)
 
 
+class PolicyFront(_Result):
+    """What one policy, or several together, reach with each of a front's weights."""
+
+    policy: str = Field(description="Name of the policy; `all_rules`: the best of all yardsticks together.")
+    learned: bool = Field(description="Whether it was trained.")
+    points: tuple[tuple[float, ...], ...] = Field(description="Mean objectives, one point a weighting.")
+    best: tuple[bool, ...] = Field(description="Whether nobody at all has a point that is better in all of them.")
+    volume: Interval = Field(description="Volume between its points and the reference.")
+    differences: dict[str, Interval] = Field({}, description="Volume less that of each yardstick on the same worlds.")
+
+
+class FrontResult(_Result):
+    """Fronts of all policies."""
+
+    title: str = Field(description="Name for people.")
+    description: str = Field("", description="What is asked here.")
+    objectives: tuple[str, ...] = Field(description="What spans it.")
+    weights: tuple[dict[str, float], ...] = Field(description="The weightings, in the order of the points.")
+    reference: tuple[float, ...] = Field(description="What volumes are measured from.")
+    samples: int = Field(description="Worlds behind each point.")
+    policies: tuple[PolicyFront, ...] = Field(description="One entry a policy, the largest volume first.")
+
+
 class Comparison(_Result):
     """Learned policies and yardsticks over a whole suite."""
 
@@ -68,6 +94,7 @@ class Comparison(_Result):
     columns: tuple[Column, ...] = Field((), description="How the figures are shown.")
     overall: tuple[ScenarioResult, ...] = Field((), description="All scenarios of a kind that have scores, together.")
     scenarios: tuple[ScenarioResult, ...] = Field(description="Each scenario.")
+    front: FrontResult | None = Field(None, description="What is reached with which weights, where the suite asks.")
 
     def save(self, path: Path) -> None:
         """Writes JSON, aside first and then renamed, so that nothing half-written is left behind."""

@@ -72,6 +72,34 @@ class Scenario(BaseModel):
         ] or [self.task]
 
 
+class Front(Scenario):
+    """A scenario whose variants are weights of its objectives: what each policy reaches with them is its front.
+
+    Points are mean objectives of an episode, per agent; a front is worth the volume between it and the reference point
+    (Zitzler and Thiele 1998). Only ratios and differences of volumes on the same front mean something.
+    """
+
+    objectives: tuple[str, ...] = Field(min_length=2, description="Objectives of the env that span it.")
+    reference: dict[str, float] = Field(
+        description="A point that is worse in all of them: what volumes are measured from."
+    )
+    swept: tuple[str, ...] = Field(
+        (),
+        description="Yardsticks that look at the weights, as learners do; others play once, as it is all the same.",
+    )
+
+    @model_validator(mode="after")
+    def _spanned(self) -> Self:
+        if set(self.reference) != set(self.objectives):
+            given, allowed = ", ".join(self.reference), ", ".join(self.objectives)
+            raise ValueError(f"reference: got {given}, allowed is a value for each of {allowed}")
+        if len(self.variants) < 2:
+            raise ValueError(
+                f"variants: got {len(self.variants)}, allowed are 2 or more: a front has more than one point"
+            )
+        return self
+
+
 class Column(BaseModel):
     """One of the domain's figures, as tables show it."""
 
@@ -139,6 +167,9 @@ class Suite(BaseModel):
     measure: Measure = Field(Measure(), description="Curves over an episode.")
     validation: Validation = Field(Validation(), description="Evaluation during training.")
     scenarios: tuple[Scenario, ...] = Field(min_length=1, description="The examinations, in the order of the tables.")
+    front: Front | None = Field(
+        None, description="What is reached with which weights of the objectives; None: not asked."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.results import Comparison, PolicyResult, ScenarioResult
+from evaluation.results import ALL_RULES, Comparison, FrontResult, PolicyResult, ScenarioResult
 from evaluation.statistics import Difference, Interval
 from evaluation.suite import fixed
 
@@ -26,6 +26,8 @@ def table_of(comparison: Comparison, *, details: bool = False) -> RenderableType
     parts.append(summary_table(comparison))
     if details or not comparison.informed:
         parts += [scenario_table(comparison, result) for result in comparison.scenarios]
+    if comparison.front is not None:
+        parts.append(front_table(comparison.front))
     percent = f"{100 * comparison.confidence:.0f}%"
     measure = f"Score: 0 is {comparison.naive}, 1 is {comparison.informed}" + known(comparison)
     if measure_of(comparison) == MEAN_SCORE and any(not scored(result) for result in comparison.scenarios):
@@ -112,6 +114,35 @@ def scenario_table(comparison: Comparison, result: ScenarioResult) -> Table:
         shown_bound = result.bound_score if scored(result) else result.bound
         table.add_row("the bound", "" if shown_bound is None else fixed(shown_bound, 2), style="dim")
     return table
+
+
+def front_table(front: FrontResult) -> Table:
+    """A row a policy: the volume of its front, that of all yardsticks together being 1, and how much nobody beats."""
+    table = Table(title=f"{front.title} ({front.samples} samples)", box=box.SIMPLE_HEAD, title_justify="left")
+    for heading in ("policy", "hypervolume", "points nobody beats"):
+        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    unit = next(policy.volume.estimate for policy in front.policies if policy.policy == ALL_RULES) or 1.0
+    learner = next((policy for policy in front.policies if policy.learned), None)
+    if learner is not None:
+        table.add_column(f"{learner.policy} is", justify="right")
+    for policy in front.policies:
+        cells = [
+            policy.policy,
+            show_interval(_over(policy.volume, unit), 3),
+            f"{sum(policy.best)} of {len(policy.best)}",
+        ]
+        gap = None if learner is None else learner.differences.get(policy.policy)
+        if learner is not None:
+            mark = MARKS[
+                "unclear" if gap is None else "better" if gap.low > 0 else "worse" if gap.high < 0 else "unclear"
+            ]
+            cells.append("" if gap is None else f"{mark} {show_interval(_over(gap, unit), 3)}")
+        table.add_row(*cells, style="bold" if policy.learned else None)
+    return table
+
+
+def _over(interval: Interval, unit: float) -> Interval:
+    return Interval(estimate=interval.estimate / unit, low=interval.low / unit, high=interval.high / unit)
 
 
 def policies_of(comparison: Comparison) -> list[str]:

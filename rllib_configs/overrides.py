@@ -16,6 +16,8 @@ from rllib_configs.errors import ConfigError, describe, is_mapping, one_line, sh
 from rllib_configs.schema import ExperimentConfig, experiment, experiment_type
 
 FOLDER = Path(__file__).parent
+PRESET = "env.preset"
+"""Key by which one of several simulators of the same problem is chosen (`envs.registry.Domain.presets`)."""
 
 
 def load(
@@ -39,7 +41,7 @@ def load(
     Raises:
         ConfigError: If a file, key or value is not allowed; one line a mistake.
     """
-    check_domain(domain)
+    domain, overrides = of_preset(domain, overrides)
     if file is None:
         algorithm = algorithm or default_algorithm(domain)
         found = check_algorithm_name(algorithm)
@@ -48,6 +50,8 @@ def load(
         tree["algorithm"] = algorithm
     else:
         tree = read_layers(file)
+        if isinstance(env := tree.get("env"), dict) and "preset" in env and get_domain(domain).presets:
+            domain = preset(domain, env.pop("preset"))
         if algorithm is not None and tree.get("algorithm") != algorithm:
             said = tree.get("algorithm")
             raise ConfigError(f"algorithm: got {algorithm!r} beside {file}, allowed is what is said there, {said!r}")
@@ -57,6 +61,29 @@ def load(
     for path, value in (values or {}).items():
         set_value(tree, path, value)
     return validate(tree)
+
+
+def of_preset(domain: str, overrides: Iterable[str]) -> tuple[str, list[str]]:
+    """The domain that is meant by `env.preset=NAME` among the overrides, if it is, and the other overrides.
+
+    Raises:
+        ConfigError: If there is no such domain, or it has no such preset.
+    """
+    check_domain(domain)
+    others = list(overrides)
+    if get_domain(domain).presets:
+        parsed = [parse(text) for text in others]
+        others = [text for text, (path, _) in zip(others, parsed, strict=True) if path != PRESET]
+        domain = [domain, *(preset(domain, value) for path, value in parsed if path == PRESET)][-1]
+    return domain, others
+
+
+def preset(domain: str, name: Any) -> str:
+    """The domain that a preset of another one is; raises ConfigError if there is none of that name."""
+    presets = get_domain(domain).presets
+    if name not in presets:
+        raise ConfigError(unknown_name(PRESET, str(name), presets))
+    return presets[name]
 
 
 def check_domain(name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.compare import compare, sampled
 from evaluation.curves import draw_suite
+from evaluation.front_view import front_view
 from evaluation.results import Comparison, PolicyResult
 from evaluation.suite import Suite
 from evaluation.views import views_of
@@ -214,7 +215,7 @@ def _report(result: ExperimentResult, policy: BundlePolicy, comparison: Comparis
         result.config,
         comparison,
         curves,
-        views_of(suite_of(result.config), result.config.env_config(), policy, comparison),
+        [*front_view(comparison), *views_of(suite_of(result.config), result.config.env_config(), policy, comparison)],
         result.history,
         name=result.name,
         stopped_by=result.stopped_by,

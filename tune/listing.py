@@ -37,8 +37,10 @@ def domain_table(name: str) -> RenderableType:
     """
     check_domain(name)
     domain = get_domain(name)
+    presets = ", ".join(f"{preset} (as {found})" for preset, found in domain.presets.items())
     return Group(
         Text(domain.summary),
+        *([Text(f"Presets, chosen by --set env.preset=NAME: {presets}")] if presets else []),
         _fields("env", "Fixed for a run", domain.config_type),
         _fields("task", "Varies between stages and scenarios", domain.task_type),
         Text("Set one with --set, such as: --set " + _example(domain.config_type), style="dim"),

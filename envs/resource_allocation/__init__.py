@@ -24,4 +24,5 @@ DOMAIN = Domain(
     AllocationTask,
     AllocationEnv,
     baselines="policies.heuristics.resource_allocation:BASELINES",
+    presets={"cloud": "resource_allocation", "energy": "energy", "workforce": "workforce"},
 )

@@ -96,6 +96,7 @@ class AllocationTask(Task):
     oversubscription: float = Field(
         1.0, ge=1, le=5, description="What is granted over what there is, as tasks use less than they ask for."
     )
+    liars: int = Field(0, ge=0, description="Tenants, the first ones, that ask for all they can use, whatever they do.")
     alpha: float = Field(1.0, ge=0, description="Aversion to inequality: 0 mean, 1 Nash, 2 harmonic, 50 the least.")
     over: Literal["run", "step"] = Field(
         "run", description="Whether what is shared evenly is all since a tenant came, or each step's by itself."

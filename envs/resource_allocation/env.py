@@ -95,6 +95,7 @@ class AllocationEnv(BatchedEnv):
         self.quota = np.ones((num_worlds, size.tenants))
         self.alpha = np.zeros(num_worlds)
         self._over_run = np.ones(num_worlds, np.bool_)
+        self._liars = np.zeros((num_worlds, size.tenants), np.bool_)
         self.oversubscribed = np.ones(num_worlds)
         self._limits = np.ones(num_worlds, np.int64)
         self._means = np.ones((num_worlds, 2))
@@ -145,6 +146,7 @@ class AllocationEnv(BatchedEnv):
         self.plan.put(world, self._plans[self.cluster_of(task).name])
         self.alpha[world], self._over_run[world] = task.alpha, task.over == "run"
         self.oversubscribed[world], self._limits[world] = task.oversubscription, task.max_steps
+        self._liars[world] = np.arange(self.size.tenants) < task.liars
         self._means[world] = task.price.mean or 1.0, task.carbon.mean or 1.0
 
     def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
@@ -171,6 +173,13 @@ class AllocationEnv(BatchedEnv):
         up: Floats = self.future.up[np.arange(self.num_worlds), self._now()]
         return self.plan.capacity * up[..., None]
 
+    def energy_price(self) -> Floats:
+        """What energy costs now, its carbon included, as the objectives weigh them [currency a kWh], `[B]`."""
+        clock = np.arange(self.num_worlds), self._now()
+        weights = self.objective_weights
+        found: Floats = weights[:, 2] * self.future.price[clock] + weights[:, 3] * self.future.carbon[clock]
+        return found
+
     def requests(self, actions: Actions) -> Floats:
         """Tasks that actions ask for, of each slot, `[B, A, J]`, within quotas."""
         chosen = actions[GROUP].astype(np.float64)
@@ -179,18 +188,26 @@ class AllocationEnv(BatchedEnv):
         share = (
             chosen / (self.config.levels - 1) if discrete else start + np.where(chosen < 0, start, 1 - start) * chosen
         )
+        share = np.where(self._liars[..., None], 1.0, share)
         asked = share * self.slots.usable() * (self.slots.there & self.alive[GROUP][..., None])
         part = (asked * self.slots.dominant).sum(axis=2)
         within = np.where(part > self.quota, self.quota / np.where(part > 0, part, 1.0), 1.0)
         return asked * within[..., None]
 
     def actions_for(self, requests: Floats) -> Actions:
-        """The actions that ask for so many tasks of each slot `[B, A, J]`, or come nearest."""
+        """The actions that ask for so many tasks of each slot `[B, A, J]`.
+
+        Branches have but a few levels: what one slot is rounded off goes to the tenant's next, so that all it asks for
+        comes as near as it can.
+        """
         usable = self.slots.usable()
         there = self.slots.there & (usable > 0)
         share = np.where(there, np.clip(requests / np.where(there, usable, 1.0), 0.0, 1.0), 1.0)
         if self.config.action_mode == "discrete":
-            return {GROUP: np.where(there, np.rint(share * (self.config.levels - 1)), 0).astype(np.int64)}
+            wanted = np.where(there, share * (self.config.levels - 1), 0.0)
+            whole = np.floor(wanted.cumsum(axis=2) + 0.5)
+            chosen = np.diff(whole, axis=2, prepend=0.0)
+            return {GROUP: np.where(there, np.clip(chosen, 0, self.config.levels - 1), 0).astype(np.int64)}
         start = self.config.start
         return {GROUP: ((share - start) / np.where(share < start, start, max(1 - start, 1e-9))).astype(np.float32)}
 
@@ -330,6 +347,8 @@ class AllocationEnv(BatchedEnv):
             1.0 - self.clock / self._limits,
             self.alpha,
             self.objective_weights[:, [0, 1, 3]],
+            self.money,
+            self.energy_price(),
             self.quota,
         )
         table, state = self._observer.write(seen)

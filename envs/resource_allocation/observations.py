@@ -17,6 +17,7 @@ from envs.resource_allocation.accounts import Accounts
 from envs.resource_allocation.placing import fitting, per_unit
 from envs.resource_allocation.plan import Bools, Floats, Ints, Plan, Size
 from envs.resource_allocation.slots import Slots
+from envs.resource_allocation.urgency import ahead, least_time, marginal_welfare
 from envs.utility import least
 
 OWN = (
@@ -51,16 +52,15 @@ JOBS = (
     "age",
     "priority",
     "stops",
-    "shorter",
-    "dearer",
+    "ahead",
     "pressure",
 )
 """Of a job: what all its tasks take, of the resource they take most of, beside an even part; least time that it still
 takes, and beyond that time to its deadline [10 steps]; tasks that ran; value of its work for what it takes, beside the
 mean; tasks that fit where it may run if nobody else asks; fewest tasks; steps since it came [10]; priority; work that
-stopping it costs [its own]; and, as a scheduler's queue shows it, what all jobs of all tenants could use that take less
-time, and that are worth more for what they still take (Smith 1956) [shares of the cluster]; and how much is asked for
-of what it needs beside what there is, mean over resources by what it takes of each."""
+stopping it costs [its own]; as a scheduler's queue shows it, what jobs could use that add more to welfare for what they
+take, of what it needs, beside what runs (`urgency`); and how much is asked for of what it needs beside what there is,
+mean over resources by what it takes of each."""
 MACHINES = ("size", "up", "load")
 """Of a kind of machines: what they have of the cluster, the mean over resources; share that runs; use of the resource
 that is used most in the last step."""
@@ -85,6 +85,8 @@ class Seen:
         left: Share of the episode that is left, `[B]`.
         alpha: Aversion to inequality, `[B]`.
         weights: What value, fairness and carbon weigh, `[B, 3]`.
+        money: Value that comes in a step to a tenant [currency], `[B]`.
+        energy: What energy costs now, its carbon included [currency a kWh], `[B]`.
         quota: Of each tenant, `[B, A]`.
     """
 
@@ -101,6 +103,8 @@ class Seen:
     left: Floats
     alpha: Floats
     weights: Floats
+    money: Floats
+    energy: Floats
     quota: Floats
 
 
@@ -174,7 +178,7 @@ class Observer:
         plan, slots, out = seen.plan, seen.slots, self._jobs_out
         there, shape = slots.there, slots.there.shape
         width = np.where(there, slots.width, 1.0)
-        takes = np.where(np.isinf(slots.left), 0.0, slots.left) / width
+        takes = least_time(slots)
         slack = (slots.due - seen.clock[:, None, None] - takes) / 10
         value = slots.value / np.where(dominant > 0, dominant, 1.0)
         usual = value.sum(axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
@@ -192,33 +196,19 @@ class Observer:
         out[..., 7] = (seen.clock[:, None, None] - slots.since) / 10
         out[..., 8] = slots.priority
         out[..., 9] = slots.checkpoint / np.where(np.isfinite(slots.work) & there, np.maximum(slots.work, 1.0), 1.0)
-        out[..., 10] = _ahead(takes, parts)
-        left = np.where(np.isinf(slots.left), 1.0, np.maximum(slots.left, 1.0))
-        whole = np.where(np.isinf(slots.work), 1.0, slots.work)
-        out[..., 11] = _ahead(-value * whole / left, parts)
+        usable = slots.usable()
+        running_all = running.sum(axis=1)
+        there_is = np.where(running_all > 0, running_all, 1e-9)[:, :, None, None]
+        index = marginal_welfare(
+            slots, seen.accounts, seen.clock, seen.alive, seen.alpha, seen.weights, seen.money, seen.energy
+        )
+        out[..., 10] = np.minimum(ahead(index, slots.needs * usable[:, None] / there_is, slots.needs > 0), MOST)
         total = plan.capacity.sum(axis=1)
         amounts = slots.needs.reshape(flat) / np.where(total > 0, total, 1.0)[..., None]
-        asked = (amounts * slots.usable().reshape(shape[0], 1, -1)).sum(axis=2)
+        asked = (amounts * usable.reshape(shape[0], 1, -1)).sum(axis=2)
         pressed, all_of = (amounts * asked[..., None]).sum(axis=1), amounts.sum(axis=1)
-        out[..., 12] = (pressed / np.where(all_of > 0, all_of, 1.0)).reshape(shape)
+        out[..., 11] = (pressed / np.where(all_of > 0, all_of, 1.0)).reshape(shape)
         for resource in range(total.shape[1]):
             part = even * np.where(total[:, resource] > 0, total[:, resource], 1.0)
             out[..., len(JOBS) + resource] = slots.needs[:, resource] * width / part[:, None, None]
         out *= there[..., None]
-
-
-def _ahead(order: Floats, parts: Floats) -> Floats:
-    """What jobs use that come before each in an order, `[B, A, J]`: the smallest first.
-
-    Args:
-        order: Where each job stands, `[B, A, J]`.
-        parts: What each uses, `[B, A, J]`.
-    """
-    flat = (len(order), -1)
-    keys, amounts = order.reshape(flat), parts.reshape(flat)
-    ranked = np.argsort(keys, axis=1)
-    sorted_amounts = np.take_along_axis(amounts, ranked, axis=1)
-    before = sorted_amounts.cumsum(axis=1) - sorted_amounts
-    found = np.empty_like(before)
-    np.put_along_axis(found, ranked, before, axis=1)
-    return found.reshape(order.shape)

@@ -50,6 +50,7 @@ class Plan:
         allowed: Where it runs, `[K, M]`.
         dominant: What a task takes of the cluster, of the resource that it takes most of, `[K]` (Ghodsi et al. 2011).
         power: What a task draws on each kind of machine [kW], `[M, K]`.
+        draws: The mean of that over the machines that it may run on [kW], `[K]`.
         mix: How often a tenant of a kind has a job of a kind, relative, `[G, K]`.
         chance: Probability that a tenant is of a kind, `[G]`.
         quota: Of a kind of tenants, `[G]`.
@@ -72,6 +73,7 @@ class Plan:
     allowed: Bools
     dominant: Floats
     power: Floats
+    draws: Floats
     mix: Floats
     chance: Floats
     quota: Floats
@@ -98,6 +100,7 @@ class Plan:
             allowed=np.zeros((jobs, machines), np.bool_),
             dominant=np.zeros(jobs),
             power=np.zeros((machines, jobs)),
+            draws=np.zeros(jobs),
             mix=np.zeros((kinds, jobs)),
             chance=np.zeros(kinds),
             quota=np.ones(kinds),
@@ -128,6 +131,7 @@ class Plan:
             for place in np.flatnonzero(plan.allowed[k]):
                 share = (plan.needs[k, needed] / plan.capacity[place, needed]).max()
                 plan.power[place, k] = share * (plan.busy[place] - plan.idle[place])
+            plan.draws[k] = np.average(plan.power[:, k], weights=plan.count * plan.allowed[k])
         for g, tenant in enumerate(cluster.tenants.values()):
             for name, often in tenant.jobs.items():
                 plan.mix[g, jobs.index(name)] = often

@@ -27,7 +27,7 @@ class Slots:
         since: Step in which it came.
         width: Most tasks that run at once.
         granted: Tasks that ran in the last step.
-        value, dominant, gang, checkpoint, usage, priority: As in `Plan`.
+        value, dominant, draws, gang, checkpoint, usage, priority: As in `Plan`.
         needs: What a task takes, `[B, R, A, J]`; of an empty slot what the last one took.
         allowed: Where it runs, `[B, M, A, J]`; the same.
         taken: How many of its jobs each tenant has had in a slot, or has lost before, `[B, A]`.
@@ -43,6 +43,7 @@ class Slots:
     granted: Floats
     value: Floats
     dominant: Floats
+    draws: Floats
     gang: Floats
     checkpoint: Floats
     usage: Floats
@@ -66,6 +67,7 @@ class Slots:
             granted=np.zeros(shape),
             value=np.zeros(shape),
             dominant=np.zeros(shape),
+            draws=np.zeros(shape),
             gang=np.zeros(shape),
             checkpoint=np.zeros(shape),
             usage=np.zeros(shape),
@@ -118,7 +120,7 @@ class Slots:
         self.due[where] = since + np.where(
             np.isinf(slack), np.inf, np.ceil(np.where(np.isinf(slack), 0.0, slack) * takes)
         )
-        for name in ("value", "dominant", "gang", "checkpoint", "usage", "priority"):
+        for name in ("value", "dominant", "draws", "gang", "checkpoint", "usage", "priority"):
             getattr(self, name)[where] = getattr(plan, name)[world, kind]
         world, tenant, slot = where
         self.needs[world, :, tenant, slot] = plan.needs[world, kind]

@@ -8,14 +8,14 @@ import numpy as np
 
 from envs.base import Actions, BatchedEnv, Observation
 from envs.resource_allocation.env import GROUP, AllocationEnv
-from envs.resource_allocation.fairness import LEAST, equivalent
 from envs.resource_allocation.plan import Floats
+from envs.resource_allocation.urgency import least_time, marginal_welfare
 from policies.base import Policy, PolicyState
 from policies.heuristics.resource_allocation.drf import drf
 from policies.heuristics.resource_allocation.filling import filled
 
-SHARPEST = 8.0
-"""Largest aversion to inequality that marginal welfare reckons with: beyond it one tenant's need hides all others'."""
+NEVER = -np.inf
+"""How pressing a job is that is not to run."""
 
 
 class Allocator(Policy):
@@ -84,10 +84,11 @@ class Ordered(Allocator):
 
     def asked(self) -> Floats:
         """What fits, in that order."""
-        env, usable = self._env, self.usable()
+        env, index = self._env, self.index()
+        usable = self.usable() * (index > NEVER)
         shape, slots = usable.shape, env.slots
         flat = (shape[0], shape[1] * shape[2])
-        order = np.argsort(-self.index().reshape(flat), axis=1, kind="stable")
+        order = np.argsort(-index.reshape(flat), axis=1, kind="stable")
         capacity = env.capacity() * env.oversubscribed[:, None, None]
         given = filled(
             usable.reshape(flat),
@@ -101,17 +102,7 @@ class Ordered(Allocator):
 
     @abstractmethod
     def index(self) -> Floats:
-        """How pressing each job is, `[B, A, J]`: the largest first."""
-
-    def takes(self) -> Floats:
-        """Least time that a job still takes [steps]."""
-        slots = self._env.slots
-        left = np.where(np.isinf(slots.left), 0.0, slots.left)
-        return left / np.where(slots.there, slots.width, 1.0)
-
-    def slack(self) -> Floats:
-        """Time to its deadline beyond that [steps]."""
-        return self._env.slots.due - self._env.clock[:, None, None] - self.takes()
+        """How pressing each job is, `[B, A, J]`: the largest first, `NEVER` not at all."""
 
 
 class FirstCome(Ordered):
@@ -131,7 +122,7 @@ class ShortestJob(Ordered):
 
     def index(self) -> Floats:
         """The shortest first."""
-        return -self.takes()
+        return -least_time(self._env.slots)
 
 
 class EarliestDeadline(Ordered):
@@ -145,50 +136,24 @@ class EarliestDeadline(Ordered):
 
 
 class MarginalWelfare(Ordered):
-    """Serves first what adds most to the task's own objectives for what it takes.
+    """Serves first what adds most to the task's own objectives for what it takes, and nothing that takes from them.
 
-    Gradient scheduling (Stolyar 2005): in each step the work is done whose marginal utility is largest, given what
-    everybody has had so far; for concave utilities of long-run averages it is asymptotically optimal. Of a task of a
-    job with value `v` a task-step that takes the share `d` of the cluster it is
-
-        v / d * (worth * urgency * work / left / (n * money) + fairness * t / n * (E / S)^alpha / wanted)
-
-    where `S` is the tenant's service, `E` the equally distributed equivalent of all, `t` the steps so far, and `wanted`
-    the value it could have had. Value is paid for whole jobs that are done in time: so what is worth most for what is
-    *left* comes first (Smith 1956), and `urgency` is that of the apparent tardiness cost rule (Vepsalainen and Morton
-    1987), `exp(-slack / (k * mean time taken))`, none for who comes too late.
-
-    Args:
-        patience: The rule's `k`.
+    See `urgency.marginal_welfare`.
     """
 
     name = "marginal_welfare"
 
-    def __init__(self, patience: float = 4.0) -> None:
-        self._patience = patience
-
     def index(self) -> Floats:
         """Marginal welfare for what it takes."""
-        env, slots, accounts = self._env, self._env.slots, self._env.accounts
-        dominant, value = slots.dominant, slots.value
-        alive = env.alive[GROUP]
-        count = np.maximum(alive.sum(axis=1), 1)[:, None]
-        takes, slack = self.takes(), self.slack()
-        usual = takes.sum(axis=(1, 2)) / np.maximum(slots.there.sum(axis=(1, 2)), 1)
-        late = slack < -1e-9
-        pressing = np.exp(-np.clip(slack, 0.0, 1e3) / (self._patience * np.maximum(usual, 1.0)[:, None, None]))
-        urgency = np.where(np.isinf(slots.due), 1.0, np.where(late, 0.0, pressing))
-        weights = env.objective_weights
-        earned = weights[:, 0, None, None] * urgency / (count * env.money[:, None])[..., None]
-        service = np.maximum(accounts.service(), LEAST)
-        even = equivalent(service, env.alpha, alive)[:, None]
-        wanted = accounts.wanted + (slots.usable() * value).sum(axis=2)
-        steps = (env.clock + 1)[:, None]
-        alpha = env.alpha[:, None]
-        share = (even / service) ** np.minimum(alpha, SHARPEST)
-        fair = weights[:, 1, None] * steps / count * share / np.where(wanted > 0, wanted, 1.0)
-        rate = value / np.where(dominant > 0, dominant, 1.0)
-        left = np.where(np.isinf(slots.left), 1.0, np.maximum(slots.left, 1.0))
-        whole = np.where(np.isinf(slots.work), 1.0, slots.work)
-        found: Floats = rate * (earned * whole / left + fair[..., None])
-        return found
+        env = self._env
+        found = marginal_welfare(
+            env.slots,
+            env.accounts,
+            env.clock,
+            env.alive[GROUP],
+            env.alpha,
+            env.objective_weights,
+            env.money,
+            env.energy_price(),
+        )
+        return np.where(found > 0, found, NEVER)

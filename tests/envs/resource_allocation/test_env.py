@@ -102,6 +102,31 @@ def test_fairness_adds_up_to_what_it_came_to() -> None:
     np.testing.assert_allclose(total, 29 * equivalent(env.accounts.service(), 2.0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_few_levels_ask_for_as_much_in_all(levels: int) -> None:
+    """What one slot is rounded off goes to the next: a tenant's sum is off by half a level at most."""
+    env = make(8, task=AllocationTask(load=2.0), action_mode="discrete", levels=levels)
+    env.reset(4)
+    for _ in range(10):
+        env.step({GROUP: np.zeros((8, 8, 4), np.int64)})
+    shares = np.random.default_rng(1).random((8, 8, 4))
+    chosen = env.actions_for(shares * env.slots.usable())[GROUP]
+    wanted = np.where(env.slots.there, shares * (levels - 1), 0.0)
+    assert (np.abs(chosen.sum(axis=2) - wanted.sum(axis=2)) <= 0.5 + 1e-9).all()
+    assert (np.abs(chosen - wanted) < 1.0 + 1e-9).all()
+
+
+def test_a_liar_asks_for_all() -> None:
+    """Whatever its action says; nobody else does."""
+    env = make(4, task=AllocationTask(load=2.0, liars=1))
+    env.reset(0)
+    for _ in range(5):
+        asked = env.requests({GROUP: np.full((4, 8, 4), -1.0, np.float32)})
+        np.testing.assert_array_equal(asked[:, 0] > 0, env.slots.there[:, 0])
+        assert (asked[:, 1:] == 0).all()
+        env.step({GROUP: -np.ones((4, 8, 4), np.float32)})
+
+
 def test_a_quota_is_kept() -> None:
     """However much trainers ask for, they get half the cluster at most."""
     env = make(32, task=AllocationTask(max_steps=60, load=3.0, tenants=3), tenants=3)
