@@ -57,8 +57,9 @@ sweep: $(VENV)/.run ## Sweep hyperparameters of the trading team
 serve: $(VENV)/.run ## Serve the registered champion over HTTP, with a page to try it on
 	$(BIN)/entrepot serve $(ARGS)
 
-data: $(VENV)/.run ## Fetch real demand (32 MB): what households bought in 2017, for the groceries network
+data: $(VENV)/.run ## Fetch real demand (32 MB, what households bought in 2017) and real workloads (20 MB, three data centres)
 	$(BIN)/python -m envs.synthetic.groceries
+	$(BIN)/python -m envs.synthetic.traces
 
 test: $(VENV)/.dev test-tools ## Run the tests, but for the slow ones
 	$(BIN)/pytest -n $(WORKERS) -m "not slow" $(ARGS)

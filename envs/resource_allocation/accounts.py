@@ -10,6 +10,16 @@ import numpy as np
 from envs.resource_allocation.plan import Bools, Floats, Ints
 from envs.utility import jain, least
 
+BINS, WIDTH = 96, 1.05
+"""Slowdowns are counted in bins, each 5% wider than the one before: from 1 to 100."""
+
+
+def quantile(counts: Floats, share: float) -> Floats:
+    """The slowdown that a share of jobs does not exceed, `[E]`, from counts `[E, BINS]`; 0 where there are no jobs."""
+    total = counts.sum(axis=1)
+    place = (counts.cumsum(axis=1) >= share * total[:, None]).argmax(axis=1)
+    return np.where(total > 0, WIDTH ** np.where(place > 0, place + 0.5, 0.0), 0.0)
+
 
 @dataclass
 class Accounts:
@@ -20,6 +30,7 @@ class Accounts:
         done, late, lost: Jobs of all tenants that were done, missed their deadlines, or were dropped by who
             left, `[B]`.
         slowdown, worst: Sum, and largest, of the time that jobs took over the time they take at least, `[B]`.
+        slowdowns: How many jobs took how long beside that: one more bin a factor of `WIDTH`, `[B, BINS]`.
         used, there: What was asked for by tasks that ran, and what there was, summed over resources [shares of the
             cluster times steps], `[B]`.
         energy, carbon: [kWh] and [kg CO2e], `[B]`.
@@ -33,6 +44,7 @@ class Accounts:
     lost: Floats
     slowdown: Floats
     worst: Floats
+    slowdowns: Floats
     used: Floats
     there: Floats
     energy: Floats
@@ -42,13 +54,23 @@ class Accounts:
     @classmethod
     def zero(cls, worlds: int, tenants: int) -> Accounts:
         """Nothing yet."""
-        wide = {"wanted", "got"}
-        return cls(**{f.name: np.zeros((worlds, tenants) if f.name in wide else worlds) for f in fields(cls)})
+        wide = {"wanted": (worlds, tenants), "got": (worlds, tenants), "slowdowns": (worlds, BINS)}
+        return cls(**{f.name: np.zeros(wide.get(f.name, (worlds,))) for f in fields(cls)})
 
     def begin(self, worlds: Ints) -> None:
         """Forgets."""
         for field in fields(self):
             getattr(self, field.name)[worlds] = 0.0
+
+    def finish(self, slowdown: Floats) -> None:
+        """Counts jobs that are done, by the time they took over the least, `[B, A, J]`; 0 where none is done."""
+        done = slowdown > 0
+        self.done += done.sum(axis=(1, 2))
+        self.slowdown += slowdown.sum(axis=(1, 2))
+        self.worst = np.maximum(self.worst, slowdown.max(axis=(1, 2)))
+        world = np.nonzero(done)[0]
+        place = np.minimum(np.log(slowdown[done]) / np.log(WIDTH) + 1e-9, BINS - 1).astype(np.int64)
+        self.slowdowns += np.bincount(world * BINS + place, minlength=self.slowdowns.size).reshape(-1, BINS)
 
     def service(self) -> Floats:
         """Share of what each tenant could have used that it got, `[B, A]`; 1 for who wanted nothing."""
@@ -70,6 +92,8 @@ class Accounts:
             "jain": jain(service, who),
             "on_time": ratio(of["done"], of["done"] + of["late"]),
             "slowdown": ratio(of["slowdown"], of["done"]),
+            "slowdown_p95": quantile(of["slowdowns"], 0.95),
+            "slowdown_p99": quantile(of["slowdowns"], 0.99),
             "worst_slowdown": of["worst"],
             "energy_kwh": of["energy"],
             "carbon_kg": of["carbon"],

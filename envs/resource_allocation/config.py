@@ -107,6 +107,12 @@ class AllocationTask(Task):
     carbon: Tariff = Field(default_factory=Tariff, description="Carbon in energy.")
     worth: float = Field(1.0, ge=0, description="Weight of the work's value.")
 
+    @model_validator(mode="after")
+    def _something_counts(self) -> AllocationTask:
+        if self.worth == 0 and self.fairness == 0 and not self.drawn:
+            raise ValueError("worth: got 0 beside fairness 0, allowed is one of them above 0: else nothing is gained")
+        return self
+
     @property
     def objective_weights(self) -> Mapping[str, float]:
         """Energy weighs 1: it is money already."""

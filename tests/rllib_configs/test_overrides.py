@@ -82,6 +82,20 @@ def test_arguments_of_a_users_own_env_are_set_one_by_one() -> None:
     assert message("env.setings.max_cycles=7", domain=domain).startswith("env.setings: no such key (did you mean")
 
 
+def test_a_preset_is_another_domain(tmp_path: Path) -> None:
+    """On the command line as in a file; the last one wins, and one that there is not is named."""
+    domain = "resource_allocation"
+    assert load(domain, overrides=["env.preset=cloud", "seed=3"]).domain == domain
+    assert load(domain, overrides=["env.preset=cloud", "env.preset=energy"]).domain == "energy"
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: workforce_ppo\nenv: {preset: workforce}\n")
+    found = load(domain, file=mine)
+    assert (found.domain, found.curriculum) == ("workforce", "workforce")
+    said = "env.preset: got 'energie' (did you mean energy?); allowed are cloud, energy, workforce"
+    assert message("env.preset=energie", domain=domain) == said
+    assert message("env.preset=cloud").startswith("env.preset: no such key")
+
+
 def test_an_unknown_key_is_answered_with_the_closest_one() -> None:
     """The line suggests what was probably meant, and lists all keys at that level."""
     line = message("env.num_agnts=3")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from policies.heuristics import Baselines
 from policies.heuristics.resource_allocation.rules import (
+    BestFit,
+    DeficitRoundRobin,
     DominantResourceFairness,
+    DynamicFairness,
     EarliestDeadline,
     EqualSplit,
     Everything,
@@ -25,5 +28,11 @@ BASELINES = Baselines(
         "marginal_welfare": MarginalWelfare,
     },
 )
-RULES = {**BASELINES.policies, "first_come": FirstCome}
+RULES = {
+    **BASELINES.policies,
+    "first_come": FirstCome,
+    "best_fit": BestFit,
+    "dynamic_drf": DynamicFairness,
+    "deficit_round_robin": DeficitRoundRobin,
+}
 """All rules, for benchmarks: a table of them all would be too wide for a terminal."""

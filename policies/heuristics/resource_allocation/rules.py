@@ -135,6 +135,88 @@ class EarliestDeadline(Ordered):
         return -np.where(np.isinf(self._env.slots.due), 1e9, self._env.slots.due)
 
 
+class BestFit(Ordered):
+    """The job whose needs fit best what is free: the largest product of the two (Grandl et al. 2014, Tetris)."""
+
+    name = "best_fit"
+
+    def index(self) -> Floats:
+        """How well it fits, of a task of the largest size."""
+        env = self._env
+        free = env.capacity().sum(axis=1)
+        shares = env.slots.needs * (1.0 / np.where(free > 0, free, np.inf))[..., None, None]
+        found: Floats = shares.sum(axis=1) * env.slots.there
+        return found
+
+
+class Remembering(Ordered):
+    """A rule that keeps an account of each tenant, and brings it up to date once a step."""
+
+    def bind(self, env: BatchedEnv) -> None:
+        """Opens the accounts."""
+        super().bind(env)
+        self._accounts = np.zeros(self._env.alive[GROUP].shape)
+        self._clock = np.full(env.num_worlds, -1)
+
+    def account(self) -> Floats:
+        """Of each tenant, `[B, A]`."""
+        env, slots = self._env, self._env.slots
+        if not np.array_equal(self._clock, env.clock):
+            before = np.where(env.clock[:, None] == 0, 0.0, self._accounts)
+            self._accounts, self._clock = (
+                self.after(before, (slots.granted * slots.dominant).sum(axis=2)),
+                env.clock.copy(),
+            )
+        return self._accounts
+
+    @abstractmethod
+    def after(self, before: Floats, spent: Floats) -> Floats:
+        """An account `[B, A]` after a step in which a tenant's jobs had so much, in dominant shares."""
+
+
+class DynamicFairness(Remembering):
+    """DRF over the run: first serves who has had the least of its dominant share, the oldest job first.
+
+    Kash, Procaccia and Shah (2014), "No agent left behind", call fairness of what has been had so far *dynamic*.
+    """
+
+    name = "dynamic_drf"
+
+    def index(self) -> Floats:
+        """The tenant that has had least; its jobs by age."""
+        found: Floats = -self.account()[..., None] - 1e-6 * self._env.slots.since
+        return found
+
+    def after(self, before: Floats, spent: Floats) -> Floats:
+        """All that has been had."""
+        return before + spent
+
+
+class DeficitRoundRobin(Remembering):
+    """Each tenant earns an even part of the cluster a step, and spends it on its oldest jobs; what is left is kept.
+
+    Shreedhar and Varghese (1995), "Efficient fair queuing using deficit round robin", for work that goes on.
+    """
+
+    name = "deficit_round_robin"
+
+    def index(self) -> Floats:
+        """Jobs that are paid for, the oldest first; after them the others, by what is missing."""
+        slots = self._env.slots
+        order = np.argsort(np.where(slots.there, slots.since, np.iinfo(np.int64).max), axis=2, kind="stable")
+        parts = np.take_along_axis(slots.usable() * slots.dominant, order, axis=2).cumsum(axis=2)
+        cost = np.empty_like(parts)
+        np.put_along_axis(cost, order, parts, axis=2)
+        found: Floats = np.minimum(self.account()[..., None] - cost, 0.0) - 1e-6 * slots.since
+        return found
+
+    def after(self, before: Floats, spent: Floats) -> Floats:
+        """What was not spent, and a part more; who has nothing to do keeps nothing."""
+        env = self._env
+        part = 1.0 / np.maximum(env.alive[GROUP].sum(axis=1), 1)[:, None]
+        return np.where(env.slots.there.any(axis=2), np.maximum(before - spent, -1.0) + part, 0.0)
+
+
 class MarginalWelfare(Ordered):
     """Serves first what adds most to the task's own objectives for what it takes, and nothing that takes from them.
 

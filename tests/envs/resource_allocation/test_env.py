@@ -157,6 +157,12 @@ def test_who_stops_loses_work_since_the_last_checkpoint() -> None:
     np.testing.assert_allclose(slots.left[stayed], expected[stayed])
 
 
+def test_something_must_count() -> None:
+    """Weights that are all zero leave nothing to be gained."""
+    with pytest.raises(ValueError, match="worth: got 0 beside fairness 0, allowed is one of them above 0"):
+        AllocationTask(worth=0.0, fairness=0.0)
+
+
 @pytest.mark.parametrize(
     ("task", "said"),
     [

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.resource_allocation import AllocationConfig, AllocationEnv, AllocationTask
+from envs.resource_allocation import AllocationConfig, AllocationEnv, AllocationTask, urgency
 from envs.resource_allocation.env import GROUP
 from envs.resource_allocation.fairness import equivalent
-from envs.resource_allocation.urgency import PATIENCE, ahead, marginal_welfare
+from envs.resource_allocation.urgency import ahead, marginal_welfare
 
 
 def index_of(env: AllocationEnv, **changed: np.ndarray) -> np.ndarray:
@@ -52,8 +52,9 @@ def test_fairness_alone_is_its_slope() -> None:
     assert found[world, tenant, slot] == pytest.approx(expected, rel=1e-3)
 
 
-def test_value_alone_is_urgency_times_what_it_is_worth_for_what_is_left() -> None:
-    """Written out for one job (Smith 1956; Vepsalainen and Morton 1987)."""
+def test_value_alone_is_urgency_times_what_it_is_worth_for_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written out for one job (Smith 1956; Vepsalainen and Morton 1987), without the fairness that earns value, too."""
+    monkeypatch.setattr(urgency, "EVEN", 0.0)
     env = played(fairness=0.0)
     found, slots = index_of(env), env.slots
     takes = np.where(slots.there, slots.left / np.where(slots.there, slots.width, 1.0), 0.0)
@@ -61,9 +62,9 @@ def test_value_alone_is_urgency_times_what_it_is_worth_for_what_is_left() -> Non
     at = world, tenant, slot
     usual = max(takes[world].sum() / slots.there[world].sum(), 1.0)
     slack = slots.due[at] - env.clock[world] - takes[at]
-    urgency = 0.0 if slack < 0 else np.exp(-slack / (PATIENCE * usual))
+    pressing = 0.0 if slack < 0 else np.exp(-slack / (urgency.PATIENCE * usual))
     worth = slots.value[at] * slots.work[at] / slots.left[at] / slots.dominant[at]
-    assert found[at] == pytest.approx(urgency * worth / (8 * env.money[world]))
+    assert found[at] == pytest.approx(pressing * worth / (8 * env.money[world]))
 
 
 def test_dear_energy_makes_work_not_worth_it() -> None:

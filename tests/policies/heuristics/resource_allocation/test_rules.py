@@ -52,6 +52,40 @@ def test_who_is_served_in_order_fits(name: str) -> None:
     assert env.granted.sum() > 0.8 * asked.sum()
 
 
+def test_who_has_had_least_is_served_first() -> None:
+    """Over the run: of two tenants with work the one that has had less comes first."""
+    env, rule = bound("dynamic_drf", load=2.0)
+    had, index = rule.account(), rule.index()
+    for world in range(6):
+        order = np.argsort(had[world])
+        best = np.where(env.slots.there[world], index[world], -np.inf).max(axis=1)[order]
+        busy = best[np.isfinite(best)]
+        assert (np.diff(busy) <= 1e-3).all()
+
+
+def test_round_robin_pays_from_what_was_saved() -> None:
+    """Jobs that a tenant can pay for come before all that nobody can; an idle tenant saves nothing."""
+    env, rule = bound("deficit_round_robin", load=2.0)
+    saved, index, slots = rule.account(), rule.index(), env.slots
+    assert (saved[~slots.there.any(axis=2)] == 0).all()
+    parts = slots.usable() * slots.dominant
+    oldest = slots.since == np.where(slots.there, slots.since, 10**6).min(axis=2, keepdims=True)
+    paid = slots.there & oldest & (parts.sum(axis=2, keepdims=True) <= saved[..., None])
+    assert paid.any()
+    assert (index[paid] >= -1e-6 * env.clock.max()).all()
+
+
+def test_best_fit_takes_what_needs_most_of_what_is_free() -> None:
+    """The job of all whose task takes most, by the shares that it takes of all resources."""
+    env, rule = bound("best_fit", load=2.0)
+    free = env.capacity().sum(axis=1)
+    index = np.where(env.slots.there, rule.index(), 0.0)
+    for world in range(6):
+        tenant, slot = np.unravel_index(index[world].argmax(), index[world].shape)
+        shares = env.slots.needs[world, :, tenant, slot] / free[world]
+        assert index[world].max() == pytest.approx(shares.sum())
+
+
 def test_an_even_part_is_no_more() -> None:
     """Nobody asks for more than one part in so many of the cluster."""
     env, rule = bound("equal_split", load=2.0)
