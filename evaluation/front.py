@@ -51,12 +51,11 @@ def front_of(
             raise ValueError(f"front.objectives: got {name!r}, allowed are {', '.join(env.objectives) or 'none'}")
     reference = np.array([front.reference[name] for name in front.objectives])
     swept = {*learned, *front.swept}
-    found = {
-        name: _reached(front, env, policy, seed, all_of=name in swept) for name, policy in (learned | rules).items()
-    }
+    players = {**learned, **rules}
+    found = {name: reached(front, env, policy, seed, all_of=name in swept) for name, policy in players.items()}
     found[ALL_RULES] = np.concatenate([found[name] for name in rules])
     means = {name: points.mean(axis=1) for name, points in found.items()}
-    everyone = np.concatenate([means[name] for name in learned | rules])
+    everyone = np.concatenate([means[name] for name in players])
     resampled = {name: _resampled(points, reference, seed) for name, points in found.items()}
     policies = []
     for name, points in means.items():
@@ -91,8 +90,8 @@ def volume_of(points: Floats, reference: Floats) -> float:
     return float(moocore.hypervolume(np.asarray(points, np.float64), ref=reference, maximise=True))
 
 
-def _reached(front: Front, env: BatchedEnv, policy: Policy, seed: int, *, all_of: bool) -> Floats:
-    """Objectives of each episode with each weighting, `[P, E, R]`."""
+def reached(front: Front, env: BatchedEnv, policy: Policy, seed: int, *, all_of: bool) -> Floats:
+    """Objectives of each episode with each weighting, or with the first only, `[P, E, R]`."""
     tasks = front.tasks if all_of else front.tasks[:1]
     per_world = -(-front.episodes // env.num_worlds)
     runs = [play(env, policy, task, seed=seed, episodes_per_world=per_world).metrics for task in tasks]

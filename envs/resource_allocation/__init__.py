@@ -24,5 +24,6 @@ DOMAIN = Domain(
     AllocationTask,
     AllocationEnv,
     baselines="policies.heuristics.resource_allocation:BASELINES",
+    views="evaluation.allocation:views",
     presets={"cloud": "resource_allocation", "energy": "energy", "workforce": "workforce"},
 )

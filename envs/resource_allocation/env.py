@@ -357,7 +357,8 @@ class AllocationEnv(BatchedEnv):
         return Observation({GROUP: table}, {GROUP: exists}, {}, state)
 
     def _metrics(self, worlds: IntArray) -> dict[str, Any]:
-        return self.accounts.figures(worlds, self.alive[GROUP][worlds])
+        figures = self.accounts.figures(worlds, self.alive[GROUP][worlds])
+        return figures | {"first_value": self._ledger.objectives[GROUP][worlds, 0, 0]}
 
     def _get_state(self) -> dict[str, Any]:
         return {
