@@ -41,10 +41,9 @@ def test_with_room_for_all_it_is_what_work_comes_to() -> None:
     env = AllocationEnv(AllocationConfig(tenants=4, slots=16), 8, task=plays)
     env.reset(1)
     bound = hindsight(env, range(8))
-    played = play(env, RULES["everything"](), plays, seed=1)
-    whole = played.metrics["service"] > 0.999
-    assert whole.sum() >= 4
-    np.testing.assert_allclose(played.returns[whole], bound[whole], rtol=0.05)
+    earned = play(env, RULES["everything"](), plays, seed=1).returns
+    assert (earned > 0.95 * bound).sum() >= 5
+    assert (earned <= bound + 1e-6).all()
 
 
 def test_of_services_it_is_the_largest_value_that_fits() -> None:
