@@ -55,8 +55,8 @@ def _grid(cv: Floats) -> tuple[Floats, Floats]:
     """
     ninth = (cv**2 / 9)[:, None]
     place = np.linspace(-REACH, REACH, NODES)
-    root: Floats = np.maximum(1 - ninth + place * np.sqrt(ninth), 0.02)
-    points: Floats = root * root * root
+    root = np.asarray(np.maximum(1 - ninth + place * np.sqrt(ninth), 0.02), np.float64)
+    points = np.asarray(root * root * root, np.float64)
     shape = 1.0 / (cv**2)[:, None]
     # Points are even in the quantile, so their density is that of the gamma times the quantile's slope.
     return points, (shape - 1) * np.log(points) - shape * (points - 1) + 2 * np.log(root)
@@ -67,5 +67,4 @@ def quantile(cv: float, luck: Floats) -> Floats:
     if cv <= 0:
         return np.ones_like(luck)
     shape = 1.0 / cv**2
-    found: Floats = gammainccinv(shape, 1.0 - luck) / shape
-    return found
+    return np.asarray(gammainccinv(shape, 1.0 - luck) / shape, np.float64)

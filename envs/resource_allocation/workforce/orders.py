@@ -7,8 +7,8 @@ Of its own skill a lead sets two levels, as is best where capacity costs somethi
 `beta_home` they are sent home, beside the load of the next steps. Within the two nothing is done. As levels are
 meant, not changes, trying something twice does no more than trying it once.
 
-An action of 0 means `beta_call = -1` and `beta_home = 1.5`: only what is badly wrong is put right. At -1 nobody is
-called in, or sent home, whatever happens; at 1 `beta_call` is 4 and `beta_home` is -4. Of another skill an action of 0
+An action of 0 means `beta_call = 0` and `beta_home = 2`: only what is badly wrong is put right. At -1 nobody is called
+in, or sent home, whatever happens; at 1 `beta_call` is 2 and `beta_home` is 0. Of another skill an action of 0
 or less lends nobody, and 1 the largest share of the team that can be lent.
 """
 
@@ -20,8 +20,8 @@ from envs.resource_allocation.workforce.outlook import Outlook, Window
 from envs.resource_allocation.workforce.plan import Floats, Ints
 from envs.resource_allocation.workforce.staff import Orders
 
-CALL = (-4.0, -1.0, 4.0)
-HOME = (4.0, 1.5, -4.0)
+CALL = (-3.0, 0.0, 2.0)
+HOME = (4.0, 2.0, 0.0)
 """`beta` at actions of -1, 0 and 1."""
 ENDS = (-1.0, 0.0, 1.0)
 

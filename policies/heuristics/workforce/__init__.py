@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from policies.heuristics import Baselines
+from policies.heuristics.workforce.hindsight import bound
 from policies.heuristics.workforce.planner import ErlangPlanner, FixedLevel, Oracle, Unaided
 from policies.heuristics.workforce.rules import Reactive, Roster, SquareRoot
 
@@ -18,6 +19,7 @@ BASELINES = Baselines(
         "oracle": Oracle,
     },
     attainable="erlang",  # it sees what the agents do, and plays by the same actions
+    bound=bound,
 )
 RULES = {**BASELINES.policies, "no_lending": Unaided}
 """All rules, for benchmarks: a table of them all would be too wide for a terminal."""

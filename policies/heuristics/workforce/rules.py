@@ -71,7 +71,7 @@ class SquareRoot(Manager):
 
     name = "square_root"
 
-    def __init__(self, call: float = -0.2, home: float = 1.2) -> None:
+    def __init__(self, call: float = 0.5, home: float = 1.75) -> None:
         self._call, self._home = call, home
 
     def ordered(self) -> Orders:
