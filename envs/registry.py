@@ -90,8 +90,8 @@ _BUILT_IN = {
     "trading": "envs.trading:DOMAIN",
     "supply_chain": "envs.supply_chain:DOMAIN",
     "resource_allocation": "envs.resource_allocation:DOMAIN",
-    "workforce": "envs.resource_allocation.workforce:DOMAIN",
     "cue": "envs.cue:DOMAIN",
+    "workforce": "envs.resource_allocation.workforce:DOMAIN",
 }
 
 

@@ -50,7 +50,8 @@ class ErlangPlanner(Manager):
         pay = plan.wage * plan.premium * self.weight()
         whole = (gain * inside[..., None]).sum(axis=2) - number * (pay * plan.stay)[..., None]
         soonest = gain[:, :, 0] * inside[:, :, :1] - number * pay[..., None]
-        possible = number <= outlook_pool(self, outlook)[..., None]
+        late = first >= plan.steps[:, None]
+        possible = number <= np.where(late, 0, self._env.staff.pool)[..., None]
         best = np.where(possible, whole, -np.inf).argmax(axis=2)
         return np.minimum(best, np.where(possible, soonest, -np.inf).argmax(axis=2))
 
@@ -62,9 +63,10 @@ class ErlangPlanner(Manager):
         there = np.where(plan.ends == ends[..., None], present, 0).sum(axis=2)
         length = np.clip(np.minimum(ends, plan.steps[:, None]) - outlook.clock[:, None], 0, None)
         steps = np.arange(max(int(length[there > 0].max(initial=1)), 1))
-        place = np.minimum(outlook.clock[:, None, None] + steps, plan.rate.shape[2] - 1) + 0 * ends[..., None]
+        place = np.minimum(outlook.clock[:, None, None] + steps, plan.rate.shape[2] - 1)
+        place = np.broadcast_to(place, (*ends.shape, len(steps)))
         inside = steps < length[..., None]
-        loss = self._added(outlook, np.minimum(place, plan.rate.shape[2] - 1), -number) * plan.step[:, None, None, None]
+        loss = self._added(outlook, place, -number) * plan.step[:, None, None, None]
         pay = plan.wage * self.weight()
         whole = (loss * inside[..., None]).sum(axis=2) + number * (pay * length)[..., None]
         now = loss[:, :, 0] + number * pay[..., None]
@@ -74,7 +76,7 @@ class ErlangPlanner(Manager):
         )
 
     def lent(self, outlook: Outlook, duty: Ints) -> Ints:
-        """Workers of each team for each skill, `[B, S, S]`, of those on duty `[B, S]`."""
+        """Workers of each team for each skill, `[B, S, S]`, of those on duty `[B, S]`; for a step the mean will do."""
         plan, speed = outlook.plan, outlook.plan.speed
         skills, load = duty.shape[1], outlook.now[0]
         worlds, own = np.arange(len(duty)), np.eye(duty.shape[1], dtype=np.bool_)
@@ -83,8 +85,8 @@ class ErlangPlanner(Manager):
         at_home, strength = duty.copy(), duty.astype(np.float64)
         for _ in range(int(most.sum(axis=1).max(initial=0))):
             many = np.concatenate([strength[..., None] + speed.swapaxes(1, 2), strength[..., None] - 1], axis=2)
-            worth = outlook.worth(np.broadcast_to(load[..., None], many.shape), np.maximum(many, 0.0))
-            base = outlook.worth(load, strength)
+            worth = outlook.worth(np.broadcast_to(load[..., None], many.shape), np.maximum(many, 0.0), sure=True)
+            base = outlook.worth(load, strength, sure=True)
             gain = (worth[:, :, :skills] - base[..., None]).swapaxes(1, 2)
             loss = base - worth[:, :, skills]
             allowed = (speed > 0) & ~own & (at_home > 1)[..., None] & (found < most[..., None])
@@ -113,12 +115,6 @@ class ErlangPlanner(Manager):
         worth = outlook.worth(np.broadcast_to(load[..., None], many.shape), many)
         found: Floats = worth - worth[..., :1]
         return found
-
-
-def outlook_pool(planner: ErlangPlanner, outlook: Outlook) -> Ints:
-    """Who can still be called in, and would come before the day ends, `[B, S]`."""
-    late = outlook.clock[:, None] + outlook.plan.lead >= outlook.plan.steps[:, None]
-    return np.where(late, 0, planner._env.staff.pool)
 
 
 class Unaided(ErlangPlanner):
