@@ -78,9 +78,9 @@ class WorkforceEnv(BatchedEnv):
         skills = size.skills
         self._observer = Observer(num_worlds, skills)
         space: Box | MultiDiscrete = (
-            Box(-1, 1, (2 * skills,), np.float32)
+            Box(-1, 1, (3 * skills,), np.float32)
             if config.action_mode == "continuous"
-            else MultiDiscrete([config.levels] * (2 * skills))
+            else MultiDiscrete([config.levels] * (3 * skills))
         )
         names = tuple(f"{GROUP}_{index}" for index in range(skills))
         super().__init__(
@@ -232,11 +232,12 @@ class WorkforceEnv(BatchedEnv):
         return {GROUP: np.where(self._open(), np.rint((chosen + 1) / 2 * last), 0).astype(np.int64)}
 
     def _open(self) -> Any:
-        """Which dimensions mean something, `[B, A, 2 S]`: of its own skill both, of one it can help the first."""
+        """Which dimensions mean something, `[B, A, 3 S]`: of its own skill the first two, of others the last."""
         own = np.eye(self.size.skills, dtype=np.bool_)
         alive = self.alive[GROUP][..., None]
-        pair = np.stack([self.plan.speed > 0, np.broadcast_to(own, self.plan.speed.shape)], axis=3) & alive[..., None]
-        return pair.reshape(*self.alive[GROUP].shape, -1)
+        mine = np.broadcast_to(own, self.plan.speed.shape)
+        parts = np.stack([mine, mine, (self.plan.speed > 0) & ~own], axis=3) & alive[..., None]
+        return parts.reshape(*self.alive[GROUP].shape, -1)
 
     # -- a step ----------------------------------------------------------------------------------------------------
 

@@ -96,8 +96,8 @@ class Seen:
 
 
 def layout_of(skills: int) -> ObservationLayout:
-    """The observation of every team lead; two actions belong to each skill."""
-    return ObservationLayout(OWN, SKILLS, tuple(f"skill_{index}" for index in range(skills)), 2)
+    """The observation of every team lead; three actions belong to each skill."""
+    return ObservationLayout(OWN, SKILLS, tuple(f"skill_{index}" for index in range(skills)), 3)
 
 
 class Observer:

@@ -32,13 +32,13 @@ def make(worlds: int = 1, first: int = 0, task: Any = None, **config: Any) -> Wo
 
 def wildly(env: WorkforceEnv, rng: np.random.Generator) -> dict[str, Any]:
     """Actions that ask for anything."""
-    shape = (env.num_worlds, env.size.skills, 2 * env.size.skills)
+    shape = (env.num_worlds, env.size.skills, 3 * env.size.skills)
     return {GROUP: rng.choice([-1.0, -0.5, 0.0, 0.6, 1.0], shape).astype(np.float32)}
 
 
 def idly(env: WorkforceEnv) -> dict[str, Any]:
     """Actions that leave everything as planned."""
-    return {GROUP: np.full((env.num_worlds, env.size.skills, 2 * env.size.skills), -1.0, np.float32)}
+    return {GROUP: np.full((env.num_worlds, env.size.skills, 3 * env.size.skills), -1.0, np.float32)}
 
 
 @pytest.mark.parametrize("mode", ["continuous", "discrete"])
@@ -101,7 +101,7 @@ def test_who_is_called_in_comes_stays_and_is_paid_to_the_end() -> None:
     env.reset(0)
     actions = idly(env)
     own = np.arange(4)
-    actions[GROUP].reshape(2, 4, 4, 2)[:, own, own, 0] = 1.0
+    actions[GROUP].reshape(2, 4, 4, 3)[:, own, own, 0] = 1.0
     plan, there = env.plan, []
     for step in range(12):
         expected = (env.staff.left * plan.on_duty[..., step]).sum(axis=2)
@@ -128,7 +128,7 @@ def test_those_of_the_shift_that_ends_first_go_home() -> None:
     env.reset(0)
     actions = idly(env)
     own = np.arange(4)
-    actions[GROUP].reshape(1, 4, 4, 2)[:, own, own, 1] = 1.0
+    actions[GROUP].reshape(1, 4, 4, 3)[:, own, own, 1] = 1.0
     for _ in range(6):
         before = env.staff.left.copy()
         orders = env.orders(actions)
@@ -169,7 +169,7 @@ def test_a_lent_worker_answers_calls_elsewhere() -> None:
         env = make(16, task=WorkforceTask(max_steps=20, absence=0.3))
         env.reset(3)
         actions = idly(env)
-        actions[GROUP].reshape(16, 4, 4, 2)[:, 0, 1, 0] = lend
+        actions[GROUP].reshape(16, 4, 4, 3)[:, 0, 1, 2] = lend
         for _ in range(19):
             env.step(actions)
         lost.append(env.accounts.abandoned.sum(axis=0))

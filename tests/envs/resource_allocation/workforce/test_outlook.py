@@ -19,7 +19,7 @@ def _env() -> WorkforceEnv:
     env = WorkforceEnv(WorkforceConfig(), 2, task=WorkforceTask(days=Days(common=0.2), absence=0.2, fairness=0.0))
     env.reset(5)
     for _ in range(10):
-        env.step({GROUP: np.full((2, 4, 8), -1.0, np.float32)})
+        env.step({GROUP: np.full((2, 4, 12), -1.0, np.float32)})
     return env
 
 
@@ -63,10 +63,10 @@ def test_tables_are_erlang_a(env: WorkforceEnv) -> None:
 
 def test_levels_are_what_orders_bring_staff_to(env: WorkforceEnv) -> None:
     """An action of 0 calls in up to the load, and sends home down to two roots above it, to the nearest worker."""
-    outlook, actions = env.outlook(), np.full((2, 4, 4, 2), -1.0, np.float32)
+    outlook, actions = env.outlook(), np.full((2, 4, 4, 3), -1.0, np.float32)
     own = np.arange(4)
     actions[:, own, own] = 0.0
-    orders = env.orders({GROUP: actions.reshape(2, 4, 8)})
+    orders = env.orders({GROUP: actions.reshape(2, 4, 12)})
     called, soon = outlook.called, outlook.soon
     limit: Any = env.staff.pool
     np.testing.assert_array_equal(orders.call, np.clip(np.floor(called.load - called.staff + 0.5), 0, limit))

@@ -92,4 +92,4 @@ def test_actions_of_nobody_are_nothing() -> None:
     rule.bind(env)
     actions, _ = rule.act(env.observe(), None, deterministic=True, rng=np.random.default_rng(0))
     assert not actions[GROUP][0, 2:].any()
-    assert not actions[GROUP][0, :2, 4:].any()
+    assert not actions[GROUP][0, :2, 6:].any()
