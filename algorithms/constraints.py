@@ -7,27 +7,29 @@ first of `BatchedAlgorithm.tasks`, and what others cost moves no multiplier. One
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from algorithms import costs
 from algorithms.algorithm import BatchedAlgorithm
 from algorithms.lagrangian import Multipliers, MultiplierSettings
-from algorithms.rollout import Columned
+from algorithms.rollout import Columned, Rollout
 from envs.base import Task
 from envs.registry import Domain, get_domain
 
 MULTIPLIER: dict[str, Any] = {
-    "integral": 0.05,
-    "proportional": 0.2,
+    "integral": 0.1,
+    "proportional": 0.5,
     "derivative": 0.0,
     "smoothing": 0.5,
     "first": 0.0,
-    "most": 100.0,
+    "most": 20.0,
     "exam_every": 5,
     "exam_episodes": 64,
-    "exam_memory": 0.8,
+    "exam_memory": 0.5,
 }
 """Fields of `MultiplierSettings` where nobody says otherwise."""
 
@@ -49,11 +51,16 @@ class Constraints:
         self._exam: costs.Exam | None = None
         self._task = ""
 
-    def update(self, algorithm: BatchedAlgorithm) -> None:
+    def update(self, algorithm: BatchedAlgorithm, rollouts: Sequence[Rollout]) -> None:
         """Moves the multipliers by the episodes that have just finished, and logs what they and the costs have come to.
 
         Where no episode of the task has ended, multipliers stay as they are.
         """
+        rewards, *of_costs = (
+            float(np.concatenate([rows[name] for each in rollouts for rows in each.batches.values()]).std())
+            for name in (Postprocessing.ADVANTAGES, *(costs.ADVANTAGES + cost for cost in self.multipliers.names))
+        )
+        self.multipliers.measure(rewards, np.array(of_costs))
         task = self._learned(algorithm)
         if task.name != self._task:
             if self._task:

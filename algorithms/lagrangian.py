@@ -8,13 +8,15 @@ Its Lagrangian is `J - sum_c lambda_c (J_c - d_c)`: the policy climbs it, and ea
 unit of the cost is worth in rewards, rises as long as the cost is above its limit (Altman 1999, "Constrained Markov
 Decision Processes"). A multiplier that only integrates what is above the limit makes cost and multiplier swing around
 each other for ever; a part in proportion damps that (Stooke, Achiam and Abbeel 2020, "Responsive Safety in
-Reinforcement Learning by PID Lagrangian Methods", algorithm 2). With `e = J_c / d_c - 1`, so that gains mean the same
-whatever a cost is counted in, an update is
+Reinforcement Learning by PID Lagrangian Methods", algorithm 2). With `e = J_c / d_c - 1` an update is
 
-    I <- clip(I + K_I e, 0, most)
-    lambda = clip(I + K_P m(e) + K_D max(m(e) - m'(e), 0), 0, most)
+    I <- clip(I + s K_I e, 0, s most)
+    lambda = clip(I + s (K_P m(e) + K_D max(m(e) - m'(e), 0)), 0, s most)
 
-where `m` is a running mean, `m'` the one before. `K_P = K_D = 0` is dual ascent with the step size `K_I`.
+where `m` is a running mean, `m'` the one before, and `s` a unit, so that gains mean the same whatever rewards and costs
+are counted in: the running mean of the deviation of the rewards' advantages over that of the cost's. With `lambda = s`
+both weigh the same in what the policy follows; and where one thing is to be traded for the other, so they do at the
+optimum, where their gradients cancel out. `K_P = K_D = 0` is dual ascent with the step size `s K_I`.
 
 Which policy is held to the limit matters: training samples its actions, and what is examined and served afterwards does
 not. So now and then both are played in the same worlds, and the running mean of the difference is added to what the
@@ -31,18 +33,27 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 Floats = NDArray[np.float64]
+UNIT_MEMORY = 0.9
+"""What earlier iterations weigh in the running mean that is the multipliers' unit."""
+SMALLEST = 1e-6
+"""Least deviation of a cost's advantages, as a share of the rewards', that counts as one."""
 
 
 class MultiplierSettings(BaseModel):
-    """How multipliers follow what costs are above their limits."""
+    """How multipliers follow what costs are above their limits.
+
+    Their unit is what makes a cost weigh as much as the rewards do: the ratio of their advantages' deviations.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     integral: float = Field(
-        gt=0, allow_inf_nan=False, description="What a cost of twice its limit adds to its multiplier in an iteration."
+        gt=0,
+        allow_inf_nan=False,
+        description="What a cost of twice its limit adds to its multiplier in an iteration [units].",
     )
     proportional: float = Field(
-        ge=0, allow_inf_nan=False, description="What it adds as long as it lasts: damps swings around the limit."
+        ge=0, allow_inf_nan=False, description="What it adds as long as it lasts [units]: damps swings."
     )
     derivative: float = Field(
         ge=0, allow_inf_nan=False, description="What a rise by the limit adds as long as it goes on."
@@ -50,8 +61,8 @@ class MultiplierSettings(BaseModel):
     smoothing: float = Field(
         ge=0, lt=1, description="What the past weighs in the running mean of both: 0 is the latest iteration alone."
     )
-    first: float = Field(ge=0, allow_inf_nan=False, description="Multipliers at first [reward a unit of cost].")
-    most: float = Field(gt=0, allow_inf_nan=False, description="The most that a multiplier can be.")
+    first: float = Field(ge=0, allow_inf_nan=False, description="Multipliers at first [units].")
+    most: float = Field(gt=0, allow_inf_nan=False, description="The most that a multiplier can be [units].")
     exam_every: int = Field(
         ge=0,
         description="Iterations between exams, which find how far the costs without exploration are from those with; "
@@ -72,7 +83,8 @@ class Multipliers:
 
     Attributes:
         names: The costs.
-        values: The multipliers, `[C]`.
+        values: The multipliers, `[C]` [reward a unit of cost].
+        units: What gains are in, `[C]`; 0 before costs have ever varied.
         gap: Costs without exploration less those with it, `[C]`; 0 before the first exam.
         costs: What the costs came to at the last update, the gap included, `[C]`; NaN before the first.
     """
@@ -82,8 +94,10 @@ class Multipliers:
         self.settings = settings
         self._limits: Floats = np.array([limits[name] for name in self.names], np.float64)
         count = len(self.names)
-        self._integral: Floats = np.full(count, min(settings.first, settings.most))
-        self.values: Floats = self._integral.copy()
+        self._integral: Floats = np.zeros(count)
+        self.values: Floats = np.zeros(count)
+        self.units: Floats = np.zeros(count)
+        self._measured: Floats = np.zeros(count)
         self.gap: Floats = np.zeros(count)
         self.costs: Floats = np.full(count, np.nan)
         self._mean: Floats = np.zeros(count)
@@ -97,9 +111,27 @@ class Multipliers:
         self.gap = (weight * self.gap + (1 - memory) * (without - with_exploration)) / (weight + 1 - memory)
         self._examined = weight + 1 - memory
 
+    def measure(self, rewards: float, costs: Floats) -> None:
+        """Takes deviations of an iteration's advantages into the units: the rewards', and each cost's `[C]`.
+
+        Costs that do not vary say nothing, and the policy can do nothing about them.
+        """
+        varies = costs > SMALLEST * max(rewards, SMALLEST)
+        first = varies & (self._measured == 0)
+        weight = UNIT_MEMORY * self._measured
+        found = (weight * self.units + (1 - UNIT_MEMORY) * rewards / np.where(varies, costs, 1.0)) / (
+            weight + 1 - UNIT_MEMORY
+        )
+        self.units = np.where(varies, found, self.units)
+        self._measured = np.where(varies, weight + 1 - UNIT_MEMORY, self._measured)
+        self._integral = np.where(
+            first, np.minimum(self.settings.first, self.settings.most) * self.units, self._integral
+        )
+        self.values = np.where(first, self._integral, self.values)
+
     def update(self, costs: Floats) -> None:
         """Moves the multipliers by what the episodes of an iteration cost, sampled as they were, mean `[C]`."""
-        settings = self.settings
+        settings, most = self.settings, self.settings.most * self.units
         self.costs = costs + self.gap
         error = self.costs / self._limits - 1
         before, known = self._mean, self._known
@@ -107,10 +139,9 @@ class Multipliers:
         self._known = weight + 1 - settings.smoothing
         self._mean = (weight * before + (1 - settings.smoothing) * error) / self._known
         rise = np.maximum(self._mean - before, 0.0) if known else np.zeros_like(error)
-        self._integral = np.clip(self._integral + settings.integral * error, 0.0, settings.most)
-        self.values = np.clip(
-            self._integral + settings.proportional * self._mean + settings.derivative * rise, 0.0, settings.most
-        )
+        self._integral = np.clip(self._integral + self.units * settings.integral * error, 0.0, most)
+        damping = settings.proportional * self._mean + settings.derivative * rise
+        self.values = np.clip(self._integral + self.units * damping, 0.0, most)
 
     def forget(self) -> None:
         """Another task is played: what is known of costs is no longer true, what multipliers have come to is kept."""
@@ -157,4 +188,4 @@ class Multipliers:
         self._known, self._examined = state["known"], state["examined"]
 
 
-_ARRAYS = ("values", "gap", "costs", "_integral", "_mean")
+_ARRAYS = ("values", "units", "gap", "costs", "_integral", "_mean", "_measured")

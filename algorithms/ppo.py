@@ -129,7 +129,7 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
             rollouts = self.sample_runners()
         self.log_rollouts(rollouts)
         if self.constraints is not None:
-            self.constraints.update(self)
+            self.constraints.update(self, rollouts)
         batch = self._train_batch(rollouts)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             results = self.learner_group.update(

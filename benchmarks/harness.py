@@ -90,6 +90,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "faults": Benchmark("What faults cost a run on a cluster of three real nodes (root)", "benchmarks.faults:run"),
     "learning": Benchmark("What `make train` teaches, over several seeds", "benchmarks.learning:run"),
     "fairness": Benchmark("How fair allocations are, beside the fairest there is", "benchmarks.fairness:run"),
+    "limits": Benchmark("What is learned within a limit on late work", "benchmarks.limits:run"),
     "serial": Benchmark("A serial supply chain whose optimum is known", "benchmarks.serial:run"),
     "stepping": Benchmark("How fast a domain is stepped on one core", "benchmarks.stepping:run"),
     "networks": Benchmark("What is learned on supply networks, beside planners and bounds", "benchmarks.networks:run"),

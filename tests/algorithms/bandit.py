@@ -1,8 +1,8 @@
 """A throw-away domain of one step whose optimum under a limit is known: more is better, and costs its square.
 
-Each of the agents chooses `a`, is paid `gain * a`, and is charged `a^2`. With a limit `d` on the cost's mean the best is
-`a = sqrt(d)`, and the limit's multiplier is what the reward grows by with it, `d(gain * sqrt(d)) / dd = gain / (2 sqrt(d))`.
-A second cost, `none`, is always 0. In discrete mode the branches are evenly spaced from -1 to 1.
+Each of the agents chooses `a`, is paid `gain * a`, and is charged `a^2`. With a limit `d` on the cost's mean the best
+is `a = sqrt(d)`, and the limit's multiplier is what the reward grows by with it, `d(gain * sqrt(d)) / dd`, that is
+`gain / (2 sqrt(d))`. A second cost, `none`, is always 0. In discrete mode branches are evenly spaced from -1 to 1.
 """
 
 from __future__ import annotations

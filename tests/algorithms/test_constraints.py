@@ -1,4 +1,4 @@
-"""Tests of PPO within limits as users meet it: it ends at them, goes on after a restart, and says what is not allowed."""
+"""Tests of PPO within limits as users meet it: it ends at them, goes on after a restart, and says what is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from policies.rollout import play
 from rllib_configs.overrides import load
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bandit import BanditTask  # noqa: E402
+from bandit import BanditTask
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 LIMIT = 0.25
@@ -78,7 +78,7 @@ def test_a_limit_that_is_kept_anyway_changes_nothing(build):
 
 
 def test_only_the_first_task_moves_the_multipliers(build):
-    """Rehearsed tasks are played and paid for, but limits hold for the one that is learned, from its first episode on."""
+    """Rehearsed tasks are played and paid for, but limits hold for the one that is learned."""
     algorithm = build(configure({"square": 0.1}, multiplier={"exam_every": 0}))
     before = algorithm.train()["multiplier"]
     algorithm.set_tasks([BanditTask(name="long", max_steps=4), BanditTask(name="short")])

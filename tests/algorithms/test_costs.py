@@ -23,7 +23,7 @@ from envs.registry import get_domain
 from policies.base import Policy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bandit import GROUP, BanditTask  # noqa: E402
+from bandit import GROUP, BanditTask
 
 
 def env_of(worlds=4, **config):
@@ -46,7 +46,10 @@ def runner_of(limits, network=None, env=None, **task):
 @pytest.mark.parametrize("mode", ["continuous", "discrete"])
 def test_the_bandit_keeps_the_contract(mode):
     """What the proofs rest on is an env like any other."""
-    check_env(lambda worlds, first: get_domain("bandit:DOMAIN").env({"action_mode": mode}, worlds, first_world=first), stochastic=False)
+    check_env(
+        lambda worlds, first: get_domain("bandit:DOMAIN").env({"action_mode": mode}, worlds, first_world=first),
+        stochastic=False,
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -16,7 +16,9 @@ from algorithms.lagrangian import Multipliers, MultiplierSettings
 
 def make(limits=None, **changes):
     plain = {**MULTIPLIER, "proportional": 0.0, "smoothing": 0.0, "exam_memory": 0.0}
-    return Multipliers(limits or {"late": 2.0}, MultiplierSettings.model_validate({**plain, **changes}))
+    made = Multipliers(limits or {"late": 2.0}, MultiplierSettings.model_validate({**plain, **changes}))
+    made.measure(1.0, np.ones(len(made.names)))
+    return made
 
 
 @given(
@@ -40,7 +42,7 @@ def test_it_is_the_published_controller(costs, gains):
 @settings(max_examples=8, deadline=None)
 @given(limit=st.floats(0.05, 0.9), proportional=st.sampled_from([0.0, 0.3]), first=st.sampled_from([0.0, 3.0]))
 def test_it_finds_the_dual_of_a_problem_known_by_hand(limit, proportional, first):
-    """The best answer to `a - lambda a^2` is `a = 1 / (2 lambda)`: cost and multiplier end at the limit and its dual."""
+    """The best for `a - lambda a^2` is `a = 1 / (2 lambda)`: cost and multiplier end at the limit and its dual."""
     found = make({"square": limit}, integral=0.1, proportional=proportional, smoothing=0.5, first=first)
     for _ in range(1500):
         found.update(np.array([min(1.0, 0.5 / max(found.values[0], 1e-9)) ** 2]))
@@ -54,7 +56,8 @@ def test_multipliers_stay_within_bounds(costs):
     found = make({"late": 2.0, "lost": 0.5}, proportional=0.5, derivative=1.0, smoothing=0.5, most=3.0)
     for pair in costs:
         found.update(np.array(pair))
-        assert (found.values >= 0).all() and (found.values <= 3.0).all()
+        assert (found.values >= 0).all()
+        assert (found.values <= 3.0).all()
 
 
 def test_multipliers_do_not_wind_up():
@@ -142,3 +145,27 @@ def test_another_task_is_judged_by_its_own_costs():
     assert found.gap[0] == 0.0
     found.update(np.array([2.0]))
     assert found.values[0] == pytest.approx(before[0])
+
+
+def test_gains_mean_the_same_whatever_is_counted_in_cents():
+    """With rewards and costs in other units, limits included, multipliers are those times the units' ratio."""
+    plain, cents = make(proportional=0.3, first=0.5), make({"late": 2.0 * 7}, proportional=0.3, first=0.5)
+    cents._measured[:] = 0.0
+    cents.measure(100.0, np.array([7.0]))
+    for cost in (3.0, 2.5, 1.0, 4.0):
+        plain.update(np.array([cost]))
+        cents.update(np.array([cost * 7]))
+        assert cents.values[0] == pytest.approx(plain.values[0] * 100 / 7)
+        assert plain.values[0] > 0
+
+
+def test_a_cost_that_never_varied_has_no_multiplier():
+    """Nobody knows yet what it weighs; that is found when it varies first, and from then on is a running mean."""
+    found = Multipliers({"late": 1.0}, MultiplierSettings.model_validate({**MULTIPLIER, "first": 0.5}))
+    found.measure(2.0, np.array([0.0]))
+    found.update(np.array([9.0]))
+    assert found.values[0] == 0.0
+    found.measure(2.0, np.array([4.0]))
+    assert (found.units[0], found.values[0]) == (0.5, 0.25)
+    found.measure(2.0, np.array([1.0]))
+    assert found.units[0] == pytest.approx((0.9 * 0.5 + 2.0) / 1.9)
