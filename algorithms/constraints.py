@@ -21,8 +21,8 @@ from envs.base import Task
 from envs.registry import Domain, get_domain
 
 MULTIPLIER: dict[str, Any] = {
-    "integral": 0.1,
-    "proportional": 0.5,
+    "integral": 0.3,
+    "proportional": 1.0,
     "derivative": 0.0,
     "smoothing": 0.5,
     "first": 0.0,
