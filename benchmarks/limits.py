@@ -1,7 +1,7 @@
 """What is learned within a limit on late work, where energy is so dear at times that it pays to leave much undone.
 
-Each seed is trained without a limit first: its limit is a share of what is late then. Costs are those of the policy as it
-is examined and served, without exploration, in worlds that nobody was trained on.
+Each seed is trained without a limit first: its limit is a share of what is late then. Costs are those of the policy as
+it is examined and served, without exploration, in worlds that nobody was trained on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evaluation.statistics import mean_interval, seeds_interval
 COST, SHARE = "late", 0.8
 """What is limited, and to which share of what it is without a limit."""
 CLUSTER = str(Path(__file__).with_name("limits_cluster.yaml"))
-ENV: dict[str, Any] = {"clusters": [CLUSTER], "tenants": 4, "slots": 3, "start": 1.0}
+ENV: dict[str, Any] = {"clusters": [CLUSTER], "tenants": 4, "slots": 3, "action_mode": "discrete", "levels": 2}
 STEPS, PLAYED, LR = 50, 32, 0.003
 TASK: dict[str, Any] = {
     "max_steps": STEPS,
@@ -36,7 +36,6 @@ VALUES: dict[str, Any] = {
     "task": TASK,
     "runners.worlds": PLAYED,
     "runners.rollout_length": STEPS,
-    "network.initial_log_std": -0.7,
     "ppo.gamma": 0.9,
     "ppo.minibatch": 1600,
     "ppo.multiplier.exam_episodes": 32,
@@ -48,7 +47,7 @@ WORLDS, EACH, SEED = 256, 16, 70_000_001
 
 
 def run(
-    *, seeds: int = 3, iterations: int = 120, workers: int = 2, progress: Callable[[str], None] = print
+    *, seeds: int = 3, iterations: int = 100, workers: int = 3, progress: Callable[[str], None] = print
 ) -> BenchmarkResult:
     """Trains without the limit and within it.
 
