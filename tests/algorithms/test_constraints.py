@@ -54,8 +54,9 @@ def mean_over_last(algorithm, iterations, last, **how):
 
 def test_the_policy_ends_at_its_limit_and_the_multiplier_at_its_dual(build):
     """Where `a` earns `a` and costs `a^2`, the cost without exploration ends within 2% of the limit, at its dual."""
-    algorithm = build(configure({"square": LIMIT}, multiplier={"integral": 0.1}))
-    cost, multiplier = mean_over_last(algorithm, 80, 30)
+    schedule = [[0, 0.01], [256 * 25, 0.005], [256 * 60, 0.0005]]  # an iteration has 256 steps
+    algorithm = build(configure({"square": LIMIT}, lr=schedule))
+    cost, multiplier = mean_over_last(algorithm, 65, 15)
     assert cost == pytest.approx(LIMIT, rel=0.02)
     assert multiplier == pytest.approx(1 / (2 * sqrt(LIMIT)), rel=0.1)
 
