@@ -21,6 +21,8 @@ optimum, where their gradients cancel out. `K_P = K_D = 0` is dual ascent with t
 Which policy is held to the limit matters: training samples its actions, and what is examined and served afterwards does
 not. So now and then both are played in the same worlds, and the running mean of the difference is added to what the
 sampled episodes cost: it is the policy without exploration that ends at its limit.
+Where actions are choices, the likeliest of which jumps, only the policy that samples can be held to a limit exactly:
+set `exam_every: 0`, and serve it so.
 """
 
 from __future__ import annotations
