@@ -47,7 +47,7 @@ WORLDS, EACH, SEED = 256, 16, 70_000_001
 
 
 def run(
-    *, seeds: int = 3, iterations: int = 100, workers: int = 3, progress: Callable[[str], None] = print
+    *, seeds: int = 3, iterations: int = 70, workers: int = 2, progress: Callable[[str], None] = print
 ) -> BenchmarkResult:
     """Trains without the limit and within it.
 
