@@ -260,6 +260,13 @@ class BatchedAlgorithm(Algorithm):
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
+    def own_state(self) -> dict[str, Any]:
+        """What an algorithm remembers beside its networks, as plain values that nothing else changes."""
+        return {}
+
+    def set_own_state(self, state: dict[str, Any]) -> None:
+        """Restores what `own_state` returned."""
+
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """The learners; the runners' part is in the algorithm's own state, since all of them have one."""
         return [(COMPONENT_LEARNER_GROUP, self.learner_group)]

@@ -33,6 +33,7 @@ def capture_run(algorithm: BatchedAlgorithm) -> dict[str, Any]:
         "worlds": {state["worker_index"]: state for state in worlds},
         "episode_stats": dict(algorithm.episode_stats),
         "counters": dict(algorithm._counters),
+        "own": algorithm.own_state(),
         "callbacks": {
             name: callback.get_state()
             for name, callback in _callbacks(algorithm).items()
@@ -49,6 +50,7 @@ def restore_run(algorithm: BatchedAlgorithm, state: Mapping[str, Any]) -> None:
     """
     algorithm.rounds = state["rounds"]
     algorithm.episode_stats = dict(state["episode_stats"])
+    algorithm.set_own_state(state.get("own", {}))
     algorithm._counters.clear()
     algorithm._counters.update(state["counters"])
     algorithm.tasks = [algorithm.domain.task_type.model_validate(task) for task in state["tasks"]]

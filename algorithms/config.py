@@ -48,6 +48,7 @@ class BatchedConfig(AlgorithmConfig):
         local_worlds: Whether a local runner without remote ones has worlds; `without_remote_runners` may say no.
         groups: The env's agents, found out by `validate`.
         state_size: Width of the global state, found out by `validate`.
+        costs: Names of the env's costs, found out by `validate`.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -61,6 +62,7 @@ class BatchedConfig(AlgorithmConfig):
         self.local_worlds = True
         self.groups: dict[str, AgentGroup] = {}
         self.state_size = 0
+        self.costs: tuple[str, ...] = ()
         self.seed = 0
         self.env_runner_cls = BatchedEnvRunner
         self.num_env_runners = 0
@@ -158,7 +160,8 @@ class BatchedConfig(AlgorithmConfig):
         Args:
             module_id: The module; `policy_mapping` says who plays with it.
         """
-        return module_spec(self.policy_mapping().module_spaces(module_id), self.network_config(), self.state_size)
+        group = self.policy_mapping().module_spaces(module_id)
+        return module_spec(group, self.network_config(), self.state_size, self.reads_costs())
 
     def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> Collector:
         """How a module acts, and what the learner gets of its trajectory; every algorithm has its own.
@@ -176,6 +179,10 @@ class BatchedConfig(AlgorithmConfig):
     def reads_state(self) -> bool:
         """Whether trajectories hold the global state."""
         return self.network_config().central_critic
+
+    def reads_costs(self) -> tuple[str, ...]:
+        """Names of the costs that trajectories hold."""
+        return ()
 
     def reads_slopes(self) -> bool:
         """Whether trajectories hold slopes: then the env must be `envs.base.Differentiable`, its actions continuous."""
@@ -224,7 +231,7 @@ class BatchedConfig(AlgorithmConfig):
         config = checked(domain.config_type, self.env_config, "env_config")
         task = None if self.task is None else checked(domain.task_type, self.task, "task")
         env = domain.env(config, 1, task=task)
-        self.groups, self.state_size = env.groups, int(env.state_space.shape[0])
+        self.groups, self.state_size, self.costs = env.groups, int(env.state_space.shape[0]), env.costs
         if self.reads_slopes() and not (domain.slopes and isinstance(env, Differentiable)):
             raise ValueError(f"domain: got {self.env!r}, allowed for an algorithm by slopes are envs that have them")
         if self.reads_slopes() and any(group.discrete for group in env.groups.values()):

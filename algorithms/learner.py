@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from algorithms.adam import AdamLearner
+from algorithms.costs import TARGETS
 from algorithms.networks.distributions import distribution_class
 from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import STATE
@@ -33,7 +34,7 @@ GRADIENT_NORM_KEY = "gradient_norm"
 SKIPPED_STEPS_KEY = "skipped_steps"
 """Steps of an update that were left out, because their gradient was not finite."""
 TOTAL_LOSS_KEY = "total_loss"
-VALUES = Columns.VF_PREDS
+VALUES, COST_VALUES = Columns.VF_PREDS, "cost_values"
 STATISTICS = (TOTAL_LOSS_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY, LEARNER_RESULTS_KL_KEY, GRADIENT_NORM_KEY)
 
 
@@ -68,7 +69,7 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
 
         Args:
             batch: Rows by module: `obs`, `actions`, `action_logp`, `action_dist_inputs`, `advantages`, `value_targets`,
-                and `action_mask` and `state` where the network reads them.
+                and `action_mask` and `state` where the network reads them; of each cost that it foresees, the targets.
             training_data: The batch as a learner group passes it.
             timesteps: Steps sampled so far, for schedules.
             num_epochs: Passes over the batch.
@@ -97,6 +98,8 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
                 continue
             network = self._network(module_id)
             network.value_head.update(columns[Postprocessing.VALUE_TARGETS])
+            for name, head in network.heads_of_costs().items():
+                head.update(columns[TARGETS + name])
             with matmul_precision(self.config.matmul_precision):
                 statistics, skipped = self._learn(
                     module_id, columns, num_epochs, minibatch_size, shuffle_batch_per_epoch, (round, place)
@@ -144,12 +147,12 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
             totals = []
             for start, stop in pairwise(bounds):
                 minibatch = {name: column[start:stop] for name, column in shuffled.items()}
-                dist_inputs, values = self._network(module_id).forward_policy_and_value(minibatch)
+                dist_inputs, (values, *of_costs) = self._network(module_id).forward_policy_and_values(minibatch)
                 loss = self.compute_loss_for_module(
                     module_id=module_id,
                     config=config,
                     batch=minibatch,
-                    fwd_out={Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values},
+                    fwd_out={Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values, COST_VALUES: of_costs},
                 )
                 for parameter in parameters:  # what `zero_grad` does, without its profiling hooks
                     parameter.grad = None
@@ -165,7 +168,7 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
         return means, skipped
 
     def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
         """PPO's clipped surrogate, critic, entropy and adaptive KL terms (Schulman et al. 2017, sections 3 to 5).
 
@@ -173,7 +176,7 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
             module_id: The module.
             config: Its settings.
             batch: A minibatch of its rows.
-            fwd_out: What the network put out for it: distribution inputs and values.
+            fwd_out: What the network put out for it: distribution inputs, values, and a list of those of costs.
 
         Returns:
             The loss to minimise.
@@ -192,6 +195,9 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
         coefficient = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
         weight = config.vf_loss_coeff / network.value_head.scale.square()  # the loss of standardised values
         loss = policy_loss + weight * critic_loss - coefficient * entropy
+        for (name, head), foreseen in zip(network.heads_of_costs().items(), fwd_out.get(COST_VALUES, ()), strict=True):
+            missed = (foreseen - batch[TARGETS + name]).square().mean()
+            loss = loss + config.vf_loss_coeff / head.scale.square() * missed
         if config.use_kl_loss:
             divergence = then.kl(now).mean()
             loss = loss + self.curr_kl_coeffs_per_module[module_id] * divergence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
-from algorithms import gae
+from algorithms import costs, gae
 from algorithms.exploration import Exploration, sampled
 from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import ACTION_MASK, STATE
@@ -37,7 +37,8 @@ class ActorCriticCollector:
         explore: How what is tried departs from the policy.
 
     Attributes:
-        values: Of what was seen at each step, and after the last, `[T + 1, B, A]`.
+        values: Of what was seen at each step, and after the last, for the rewards and then for each cost of the
+            trajectory, `[1 + C, T + 1, B, A]`.
     """
 
     def __init__(
@@ -52,14 +53,15 @@ class ActorCriticCollector:
         self.module, self.trajectory, self.explore = module, trajectory, explore
         self.gamma, self.lambda_ = gamma, lambda_
         steps, worlds, agents = trajectory.shape
-        self.values: FloatArray = np.zeros((steps + 1, worlds, agents), np.float32)
-        self._value_rows = torch.from_numpy(self.values).flatten(1, 2)
+        self.costs = list(module.cost_heads)
+        self.values: FloatArray = np.zeros((1 + len(self.costs), steps + 1, worlds, agents), np.float32)
+        self._value_rows = torch.from_numpy(self.values).flatten(2, 3)
 
     def act(self, step: int, generator: torch.Generator) -> NDArray[Any]:
         """Chooses the actions of a step."""
         batch = self.trajectory.batch(step)
         if self.module.network.share_trunk:
-            dist_inputs, values = self.module.forward_policy_and_value(batch)
+            dist_inputs, values = self.module.forward_policy_and_values(batch)
             self._foresee(step, values)
         else:
             dist_inputs = self.module.forward_policy(batch)
@@ -73,36 +75,52 @@ class ActorCriticCollector:
         first = steps if self.module.network.share_trunk else 0
         for start in range(first, steps + 1, per_pass):
             stop = min(start + per_pass, steps + 1)
-            self._foresee(start, self.module.compute_values(trajectory.critic_batch(start, stop)))
+            self._foresee(start, self.module.compute_all_values(trajectory.critic_batch(start, stop)))
         batch, living = trajectory.finals()
-        ends = _in_chunks(self.module, batch) if batch else torch.zeros(0)
+        ends = _in_chunks(self.module, batch) if batch else torch.zeros((len(self.values), 0))
         return self._rows(*self._estimate(ends.numpy(), living))
 
-    def _foresee(self, start: int, values: Tensor) -> None:
-        """Writes down values of one step or several from `start` on, `[n * B * A]`."""
-        rows = self._value_rows[start:].flatten()
-        rows[: len(values)] = values
+    def _foresee(self, start: int, values: Sequence[Tensor]) -> None:
+        """Writes down values of one step or several from `start` on, `[n * B * A]` of the rewards and of each cost."""
+        for rows, found in zip(self._value_rows, values, strict=True):
+            rows[start:].flatten()[: len(found)] = found
 
-    def _estimate(self, final_values: FloatArray, living: BoolArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Advantages, value targets, and whose count, `[T, B, A]`, from the values of the rows that `finals` returned.
+    def _estimate(
+        self, final_values: FloatArray, living: BoolArray
+    ) -> tuple[list[FloatArray], list[FloatArray], BoolArray]:
+        """Advantages and value targets `[T, B, A]` of the rewards and of each cost, and whose count, `[T, B, A]`.
 
         Where agents take turns, those that are open at the end do not count: nobody knows yet how they end.
+
+        Args:
+            final_values: Values of the rows that `finals` returned, `[1 + C, E]`.
+            living: As `finals` returned it.
         """
         trajectory = self.trajectory
-        ends = np.zeros(living.shape, np.float32)
-        ends[living] = final_values
         endings = trajectory.endings
         steps = np.concatenate([np.full(final.worlds.size, step) for step, final in endings] or [np.zeros(0, int)])
         worlds = np.concatenate([final.worlds for _, final in endings] or [np.zeros(0, int)])
-        following = gae.successor_values(self.values, steps, worlds, ends)
-        rewards, terminated, ended = trajectory.rewards, trajectory.terminated, trajectory.ended
+        terminated, ended, acts = trajectory.terminated, trajectory.ended, trajectory.acts
         decay = {"gamma": self.gamma, "lambda_": self.lambda_}
-        if not trajectory.turns:
-            acts = trajectory.acts[:-1]
-            return *gae.advantages(rewards, self.values[:-1], following, terminated, ended, **decay), acts
-        return gae.advantages_of_turns(rewards, self.values, following, terminated, ended, trajectory.acts, **decay)
+        estimates, targets = [], []
+        counts = acts[:-1]
+        for earned, values, last in zip(
+            (trajectory.rewards, *trajectory.costs), self.values, final_values, strict=True
+        ):
+            ends = np.zeros(living.shape, np.float32)
+            ends[living] = last
+            following = gae.successor_values(values, steps, worlds, ends)
+            if not trajectory.turns:
+                estimate, target = gae.advantages(earned, values[:-1], following, terminated, ended, **decay)
+            else:
+                estimate, target, counts = gae.advantages_of_turns(
+                    earned, values, following, terminated, ended, acts, **decay
+                )
+            estimates.append(estimate)
+            targets.append(target)
+        return estimates, targets, counts
 
-    def _rows(self, estimates: FloatArray, targets: FloatArray, counts: BoolArray) -> Columned:
+    def _rows(self, estimates: list[FloatArray], targets: list[FloatArray], counts: BoolArray) -> Columned:
         """The rows that count, `[N, …]`: views where all do, copies otherwise."""
         trajectory = self.trajectory
         taken = trajectory.action_rows.flatten(0, 1)
@@ -112,9 +130,11 @@ class ActorCriticCollector:
             Columns.ACTIONS: trajectory.actions,
             Columns.ACTION_LOGP: likelihoods.reshape(trajectory.shape),
             Columns.ACTION_DIST_INPUTS: trajectory.dist_inputs,
-            Postprocessing.ADVANTAGES: estimates,
-            Postprocessing.VALUE_TARGETS: targets,
+            Postprocessing.ADVANTAGES: estimates[0],
+            Postprocessing.VALUE_TARGETS: targets[0],
         }
+        for name, estimate, target in zip(self.costs, estimates[1:], targets[1:], strict=True):
+            columns |= {costs.ADVANTAGES + name: estimate, costs.TARGETS + name: target}
         if trajectory.masks is not None:
             columns[ACTION_MASK] = trajectory.masks[:-1]
         chosen = counts.reshape(-1)
@@ -130,10 +150,12 @@ class ActorCriticCollector:
 
 
 def _in_chunks(module: ActorCriticModule, batch: Mapping[str, Tensor]) -> Tensor:
-    """Values of a batch of any size, `[N]`."""
+    """Values of a batch of any size, of the rewards and of each cost, `[1 + C, N]`."""
     rows = len(batch[Columns.OBS])
     parts = [
-        module.compute_values({name: column[start : start + VALUE_CHUNK] for name, column in batch.items()})
+        torch.stack(
+            module.compute_all_values({name: column[start : start + VALUE_CHUNK] for name, column in batch.items()})
+        )
         for start in range(0, rows, VALUE_CHUNK)
     ]
-    return torch.cat(parts)
+    return torch.cat(parts, dim=1)

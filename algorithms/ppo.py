@@ -22,8 +22,10 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.algorithm import BatchedAlgorithm
-from algorithms.config import BatchedConfig, at_least, between
+from algorithms.config import BatchedConfig, at_least, between, checked
+from algorithms.constraints import MULTIPLIER, Constraints
 from algorithms.gae import explained_variance, standardised
+from algorithms.lagrangian import MultiplierSettings
 from algorithms.learner import PPOLearner
 from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import PolicyNetwork
@@ -39,6 +41,10 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
     All of RLlib's, with defaults that suit batched worlds, and those of `BatchedConfig.batched`:
 
         PPOConfig().environment("trading", env_config={"num_agents": 4}).batched(policies="shared").build_algo()
+
+    Attributes:
+        limits: By cost, the most that it may be in an episode, as `Final.metrics` has it: mean over agents.
+        multiplier: Fields of `MultiplierSettings`.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -54,6 +60,8 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         self.entropy_coeff = 0.0
         self.grad_clip = 0.5
         self.grad_clip_by = "global_norm"
+        self.limits: dict[str, float] = {}
+        self.multiplier: dict[str, Any] = dict(MULTIPLIER)
 
     def get_default_learner_class(self) -> type[Learner]:
         """Our learner."""
@@ -65,6 +73,10 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         explore = self.exploration()
         return ActorCriticCollector(module, trajectory, gamma=self.gamma, lambda_=self.lambda_, explore=explore)
 
+    def reads_costs(self) -> tuple[str, ...]:
+        """Those that have limits."""
+        return tuple(self.limits)
+
     def validate(self) -> None:
         """Checks all settings.
 
@@ -74,6 +86,7 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         if self._validate_config:
             at_least(1, num_epochs=self.num_epochs, minibatch_size=self.minibatch_size)
             between(0, 1, lambda_=self.lambda_)
+            checked(MultiplierSettings, self.multiplier, "multiplier")
             if not (self.use_critic and self.use_gae):
                 raise ValueError("use_critic, use_gae: got False, allowed is True: advantages come from the critic")
         super().validate()
@@ -81,6 +94,9 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
     def _meet_agents(self) -> None:
         """Lays down the networks; only now, with a world at hand, is it known how many rows an iteration has."""
         super()._meet_agents()
+        if unknown := [name for name in self.limits if name not in self.costs]:
+            known = ", ".join(self.costs) or "none: this env counts no costs"
+            raise ValueError(f"limits: got {unknown[0]!r}, allowed are {known}")
         rows = self.rollout_steps() * self._rows_a_step()
         if self.minibatch_size > rows and not self.in_evaluation:
             raise ValueError(
@@ -89,7 +105,18 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
 
 
 class PPO(BatchedAlgorithm, rllib_ppo.PPO):
-    """Proximal policy optimisation (Schulman et al. 2017) for teams in batched worlds."""
+    """Proximal policy optimisation (Schulman et al. 2017) for teams in batched worlds, within limits if there are any.
+
+    Attributes:
+        constraints: Holds the multipliers; None without limits.
+    """
+
+    def setup(self, config: Any) -> None:
+        """Makes runners and learners; called by RLlib."""
+        self.constraints: Constraints | None = None
+        super().setup(config)
+        if self.config.limits:
+            self.constraints = Constraints(self.config)
 
     @classmethod
     def get_default_config(cls) -> PPOConfig:
@@ -101,6 +128,8 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             rollouts = self.sample_runners()
         self.log_rollouts(rollouts)
+        if self.constraints is not None:
+            self.constraints.update(self, rollouts)
         batch = self._train_batch(rollouts)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             results = self.learner_group.update(
@@ -134,14 +163,25 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
                 explained_variance(estimates, rows[Postprocessing.VALUE_TARGETS]),
                 window=1,
             )
+            if self.constraints is not None:
+                estimates = self.constraints.penalised(rows)
             rows[Postprocessing.ADVANTAGES] = standardised(estimates)
             batches[module_id] = SampleBatch(rows)
         return MultiAgentBatch(batches, env_steps=sum(rollout.env_steps() for rollout in rollouts))
 
+    def own_state(self) -> dict[str, Any]:
+        """The multipliers, where there are limits."""
+        return {} if self.constraints is None else self.constraints.get_state()
+
+    def set_own_state(self, state: dict[str, Any]) -> None:
+        """Restores what `own_state` returned."""
+        if self.constraints is not None and state:
+            self.constraints.set_state(state)
+
 
 def configure(settings: PPOSettings) -> PPOConfig:
     """PPO's configuration from its section of an experiment's."""
-    return PPOConfig().training(
+    config = PPOConfig().training(
         lr=settings.lr,
         gamma=settings.gamma,
         lambda_=settings.gae_lambda,
@@ -156,3 +196,5 @@ def configure(settings: PPOSettings) -> PPOConfig:
         minibatch_size=settings.minibatch,
         grad_clip=settings.grad_clip,
     )
+    config.limits, config.multiplier = dict(settings.limits), settings.multiplier.model_dump()
+    return config

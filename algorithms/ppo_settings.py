@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from algorithms.lagrangian import MultiplierSettings
+
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -13,7 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PPOSettings(BaseModel):
-    """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347)."""
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347), within limits if there are any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -34,3 +36,8 @@ class PPOSettings(BaseModel):
     epochs: Count = Field(description="Passes over each rollout.")
     minibatch: Count = Field(description="Agent-steps in a gradient step.")
     grad_clip: Positive | None = Field(description="Largest norm of a gradient; null: any.")
+    limits: dict[str, Positive] = Field(
+        description="By name of a cost that the env counts, the most that its figure `cost_NAME` may be, mean over "
+        "episodes: a sum over an episode's steps, mean over the agents that took part; {}: no limits."
+    )
+    multiplier: MultiplierSettings = Field(description="What a cost above its limit is worth, and how that is found.")

@@ -24,6 +24,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.collector import Collector
+from algorithms.costs import shared
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.protocol import network_of
 from algorithms.registry import resolve
@@ -149,6 +150,7 @@ class BatchedEnvRunner(EnvRunner):
                     masked=any(part.group in observation.action_masks for part in parts),
                     state_size=self.config.state_size if self.config.reads_state() else 0,
                     whole_worlds=module.whole_worlds,
+                    costs=[self.env.costs.index(name) for name in self.config.reads_costs()],
                 )
                 self._collectors[module_id] = self.config.collector(module, trajectory)
         for collector in self._collectors.values():
@@ -176,6 +178,10 @@ class BatchedEnvRunner(EnvRunner):
                 collector.trajectory.see(step, observation)
                 self.mapping.scatter(actions, module_id, collector.act(step, draws))
             result = env.step(actions)
+            if self.config.reads_costs():
+                charged = shared(result.costs, observation.alive, env.team_weight)
+                for collector in collectors.values():
+                    collector.trajectory.charge(step, charged)
             observation = result.observation
             for collector in collectors.values():
                 collector.trajectory.outcome(step, result)

@@ -17,6 +17,7 @@ class Use(IntEnum):
     ACTIONS = 1
     MINIBATCHES = 2
     RESTARTED_WORLDS = 3
+    LIMITS = 4
 
 
 def derived_seed(use: Use, *key: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Trajectory:
         state_size: Width of the global state; 0 if nobody asks for it.
         whole_worlds: Whether the module reads whole worlds: then its batches have axes `[B, A, …]` in the place of rows
             `[B * A, …]`, here and below, and say who is alive.
+        costs: Which of the env's costs are written down, by their places.
 
     Attributes:
         observations: `[T + 1, B, A, D]`: at each step, and after the last.
@@ -46,6 +47,7 @@ class Trajectory:
         dist_inputs: `[T, B, A, P]`.
         slopes: How the team's return changes with each action, `[T, B, A, K]`; None where nobody asked.
         rewards, terminated: `[T, B, A]`.
+        costs: `[C, T, B, A]`.
         ended: Whether the world's episode ended in the step, `[T, B]`.
         endings: The steps in which episodes ended, and how they did.
     """
@@ -60,6 +62,7 @@ class Trajectory:
         masked: bool,
         state_size: int,
         whole_worlds: bool = False,
+        costs: Sequence[int] = (),
     ) -> None:
         self.mapping, self.module_id = mapping, module_id
         self.group = mapping.module_spaces(module_id)
@@ -79,6 +82,8 @@ class Trajectory:
         self.dist_inputs: FloatArray = np.zeros((*self.shape, width), np.float32)
         self.slopes: FloatArray | None = None
         self.rewards: FloatArray = np.zeros(self.shape, np.float32)
+        self._places = list(costs)
+        self.costs: FloatArray = np.zeros((len(costs), *self.shape), np.float32)
         self.terminated: BoolArray = np.zeros(self.shape, np.bool_)
         self.ended: BoolArray = np.zeros(self.shape[:2], np.bool_)
         self.endings: list[tuple[int, Final]] = []
@@ -118,6 +123,12 @@ class Trajectory:
             self.slopes = np.zeros(self.actions.shape, np.float32)
         for part in self.mapping.modules[self.module_id]:
             self.slopes[:, :, part.columns] = slopes[part.group][:, :, part.agents]
+
+    def charge(self, step: int, costs: Mapping[str, FloatArray]) -> None:
+        """Writes down what a step cost, by group `[B, A, C]`, of all costs that the env has."""
+        for part in self.mapping.modules[self.module_id]:
+            for row, place in enumerate(self._places):
+                self.costs[row, step, :, part.columns] = costs[part.group][:, part.agents, place]
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """What the module reads at a step, `[B * A, …]`."""

@@ -92,6 +92,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "fairness": Benchmark("How fair allocations are, beside the fairest there is", "benchmarks.fairness:run"),
     "standings": Benchmark("What is learned on held-out seeds beside every rule", "benchmarks.standings:run"),
     "liars": Benchmark("What a tenant gains by asking for more than its team would", "benchmarks.liars:run"),
+    "limits": Benchmark("What is learned within a limit on late work", "benchmarks.limits:run"),
     "serial": Benchmark("A serial supply chain whose optimum is known", "benchmarks.serial:run"),
     "stepping": Benchmark("How fast a domain is stepped on one core", "benchmarks.stepping:run"),
     "networks": Benchmark("What is learned on supply networks, beside planners and bounds", "benchmarks.networks:run"),

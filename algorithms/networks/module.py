@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,13 +33,16 @@ from envs.base import AgentGroup
 from envs.layout import ObservationLayout
 
 
-def module_spec(group: AgentGroup, network: NetworkConfig | None = None, state_size: int = 0) -> RLModuleSpec:
+def module_spec(
+    group: AgentGroup, network: NetworkConfig | None = None, state_size: int = 0, costs: Sequence[str] = ()
+) -> RLModuleSpec:
     """How to build the network of a group's agents.
 
     Args:
         group: The agents: their layout and action space.
         network: How the network is built; defaults if None.
         state_size: Width `S` of the global state.
+        costs: Names of the `C` costs that the critic is to foresee beside the rewards.
     """
     return RLModuleSpec(
         module_class=ActorCriticModule,
@@ -49,6 +52,7 @@ def module_spec(group: AgentGroup, network: NetworkConfig | None = None, state_s
             "network": (network or NetworkConfig()).model_dump(),
             "layout": asdict(group.layout),
             "state_size": state_size,
+            "costs": list(costs),
         },
     )
 
@@ -64,7 +68,7 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
     log_std: Tensor | None
 
     def setup(self) -> None:
-        """Builds the layers from `model_config`: `network`, `layout` and `state_size`.
+        """Builds the layers from `model_config`: `network`, `layout`, `state_size` and `costs`.
 
         Raises:
             pydantic.ValidationError: If a setting of the network is not allowed.
@@ -107,6 +111,13 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
             self.log_std = nn.Parameter(log_std)
         else:  # where the deviations start: did it learn beside the head's bias, they would move at twice the rate
             self.register_buffer("log_std", log_std, persistent=False)
+        # Made last: what else there is begins with the same weights as without them.
+        self.cost_heads = nn.ModuleDict(
+            {
+                name: ValueHead(config.sizes[-1], normalise=config.normalise_values)
+                for name in self.model_config.get("costs", ())
+            }
+        )
 
     def _check(self, per_entity: int) -> None:
         """Raises ValueError unless spaces, layout and state fit together."""
@@ -149,6 +160,13 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
         values = self._values(batch, trunk if self.critic is None else observations)
         return self._policy(batch, trunk, entities), values
 
+    def forward_policy_and_values(self, batch: Mapping[str, Any]) -> tuple[Tensor, list[Tensor]]:
+        """As `forward_policy_and_value`, with the values of each cost `[N]` after those of the rewards."""
+        observations = self._normalised(batch)
+        trunk, entities = self.encoder(observations)
+        values = self._all_values(batch, trunk if self.critic is None else observations)
+        return self._policy(batch, trunk, entities), values
+
     def forward_policy(self, batch: Mapping[str, Any]) -> Tensor:
         """Inputs of the action distribution alone."""
         return self._policy(batch, *self.encoder(self._normalised(batch)))
@@ -167,11 +185,19 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
             batch: As for `forward_policy_and_value`.
             embeddings: What `forward_train` returned for this batch, to save a pass.
         """
-        if embeddings is None:
-            embeddings = self._normalised(batch)
-            if self.critic is None:
-                embeddings = self.encoder(embeddings)[0]
-        return self._values(batch, embeddings)
+        return self._values(batch, self._critic_inputs(batch) if embeddings is None else embeddings)
+
+    def compute_all_values(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        """Values of the rewards, then of each cost, `[N]` each."""
+        return self._all_values(batch, self._critic_inputs(batch))
+
+    def heads_of_costs(self) -> dict[str, ValueHead]:
+        """What foresees each cost, by its name."""
+        return cast(dict[str, ValueHead], dict(self.cost_heads.items()))
+
+    def _critic_inputs(self, batch: Mapping[str, Any]) -> Tensor:
+        observations = self._normalised(batch)
+        return self.encoder(observations)[0] if self.critic is None else observations
 
     def _forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.forward_policy(batch)}
@@ -189,7 +215,15 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
         return observations if self.normaliser is None else self.normaliser(observations)
 
     def _values(self, batch: Mapping[str, Any], embeddings: Tensor) -> Tensor:
-        """Values from the trunk, where critic and policy share it, or from normalised observations."""
+        values: Tensor = self.value_head(self._critic_embeddings(batch, embeddings))
+        return values
+
+    def _all_values(self, batch: Mapping[str, Any], embeddings: Tensor) -> list[Tensor]:
+        embeddings = self._critic_embeddings(batch, embeddings)
+        return [head(embeddings) for head in (self.value_head, *self.heads_of_costs().values())]
+
+    def _critic_embeddings(self, batch: Mapping[str, Any], embeddings: Tensor) -> Tensor:
+        """What values are read from: of the trunk, where critic and policy share it, or of normalised observations."""
         state: Tensor | None = batch[STATE] if self.network.central_critic else None
         if state is not None and self.state_normaliser is not None:
             state = self.state_normaliser(state)
@@ -197,8 +231,7 @@ class ActorCriticModule(TorchRLModule, ValueFunctionAPI):
             embeddings = self.critic(embeddings, state)[0]
         elif self.critic_trunk is not None:
             embeddings = self.critic_trunk(with_extra(embeddings, state))
-        values: Tensor = self.value_head(embeddings)
-        return values
+        return embeddings
 
     def _policy(self, batch: Mapping[str, Any], trunk: Tensor, entities: Tensor | None) -> Tensor:
         outputs: Tensor = self.policy_head(trunk, entities)

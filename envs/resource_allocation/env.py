@@ -27,9 +27,9 @@ class AllocationEnv(BatchedEnv):
 
     One step:
 
-    1. *Ask*: each tenant asks for tasks of each of its jobs: an action in [-1, 1] for a share of what the job can use,
-       from none at -1 by `start` at 0 to all at 1, linearly between. Discrete branches are evenly spaced shares. A
-       quota cuts what a tenant asks for all its jobs alike.
+    1. *Ask*: each tenant asks for tasks of each of its jobs: an action in [-1, 1] for a share of the job's width, from
+       none at -1 by `start` at 0 to all at 1, linearly between, and no more than there is work for. Discrete branches
+       are evenly spaced shares. A quota cuts what a tenant asks for all its jobs alike.
     2. *Grant*: what is asked is placed on machines; whatever is asked, what is granted fits (`placing`).
     3. *Evict*: where more was granted than there is, and is really used, tasks of the lowest priorities stop.
     4. *Work*: each task works for a step. A task that ran and runs no more loses its work since the last checkpoint.
@@ -189,7 +189,8 @@ class AllocationEnv(BatchedEnv):
             chosen / (self.config.levels - 1) if discrete else start + np.where(chosen < 0, start, 1 - start) * chosen
         )
         share = np.where(self._liars[..., None], 1.0, share)
-        asked = share * self.slots.usable() * (self.slots.there & self.alive[GROUP][..., None])
+        asked = np.minimum(share * self.slots.width, self.slots.left)  # of what is left it would never be done
+        asked = asked * (self.slots.there & self.alive[GROUP][..., None])
         part = (asked * self.slots.dominant).sum(axis=2)
         within = np.where(part > self.quota, self.quota / np.where(part > 0, part, 1.0), 1.0)
         return asked * within[..., None]
@@ -200,9 +201,9 @@ class AllocationEnv(BatchedEnv):
         Branches have but a few levels: what one slot is rounded off goes to the tenant's next, so that all it asks for
         comes as near as it can.
         """
-        usable = self.slots.usable()
-        there = self.slots.there & (usable > 0)
-        share = np.where(there, np.clip(requests / np.where(there, usable, 1.0), 0.0, 1.0), 1.0)
+        there, usable = self.slots.there, self.slots.usable()
+        share = np.clip(requests / np.where(there, self.slots.width, 1.0), 0.0, 1.0)
+        share = np.where(there & (requests < usable * (1 - 1e-9)), share, 1.0)  # all that is left is all it can have
         if self.config.action_mode == "discrete":
             wanted = np.where(there, share * (self.config.levels - 1), 0.0)
             whole = np.floor(wanted.cumsum(axis=2) + 0.5)

@@ -50,12 +50,12 @@ def play_perfectly(runner, values=None):
         cues = batch[Columns.OBS][:, 1 : 1 + entities]
         return torch.cat([cues, torch.full_like(cues, -20.0)], dim=1)
 
-    def value(batch, embeddings=None):
+    def value(batch):
         observations = batch[Columns.OBS]
         return torch.zeros(len(observations)) if values is None else values(observations)
 
-    module.forward_policy, module.compute_values = policy, value
-    module.forward_policy_and_value = lambda batch: (policy(batch), value(batch))
+    module.forward_policy, module.compute_all_values = policy, lambda batch: [value(batch)]
+    module.forward_policy_and_values = lambda batch: (policy(batch), [value(batch)])
     return runner
 
 

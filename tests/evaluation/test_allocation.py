@@ -17,7 +17,9 @@ def test_a_report_shows_who_had_what() -> None:
     suite, config = load_suite("resource_allocation"), load("resource_allocation").env_config()
     assert suite.front is not None
     front = suite.front.model_copy(update={"episodes": 2, "variants": suite.front.variants[:2], "exclude": ("drf",)})
-    scenarios = tuple(s.model_copy(update={"episodes": 4}) for s in suite.scenarios if s.name in ("few", "four_tenants"))
+    scenarios = tuple(
+        s.model_copy(update={"episodes": 4}) for s in suite.scenarios if s.name in ("few", "four_tenants")
+    )
     suite = suite.model_copy(update={"scenarios": scenarios, "front": front})
     policy = RULES["shortest"]()
     policy.name = "trained"

@@ -24,6 +24,7 @@ def test_settings_arrive() -> None:
             "network.kind=flat",
             "ppo={lr: 0.002, gamma: 0.8, gae_lambda: 0.7, clip: 0.3, value_clip: 9, value_weight: 0.4}",
             "ppo={entropy_weight: 0.02, kl_weight: 0.1, kl_target: 0.03, epochs: 2, minibatch: 24, grad_clip: null}",
+            "ppo.multiplier={integral: 0.3, exam_every: 7}",
             "resources.restart_delay=0.5",
         ],
     )
@@ -36,6 +37,7 @@ def test_settings_arrive() -> None:
     assert (built.vf_clip_param, built.vf_loss_coeff, built.entropy_coeff) == (9, 0.4, 0.02)
     assert (built.use_kl_loss, built.kl_coeff, built.kl_target) == (True, 0.1, 0.03)
     assert (built.num_epochs, built.minibatch_size, built.grad_clip) == (2, 24, None)
+    assert (built.multiplier["integral"], built.multiplier["exam_every"], built.limits) == (0.3, 7, {})
     assert built.delay_between_env_runner_restarts_s == 0.5
     assert sorted(built.policies) == ["repeater_0", "repeater_1", "repeater_2"]
 
@@ -45,6 +47,17 @@ def test_settings_that_do_not_go_together_are_told_by_our_names() -> None:
     check_algorithm(load("cue", overrides=["ppo.minibatch=1280"]))
     with pytest.raises(ConfigError, match=r"^ppo\.minibatch: got 1281, allowed is at most 1280"):
         check_algorithm(load("cue", overrides=["ppo.minibatch=1281"]))
+
+
+def test_limits_are_told_by_the_names_of_costs() -> None:
+    """A limit is set by its dotted path; one on what the env does not count is refused, with those that it does."""
+    config = load("resource_allocation", overrides=["ppo.limits.late=5", "env.tenants=8"])
+    assert build_algorithm_config(config).limits == {"late": 5.0}
+    check_algorithm(config)
+    with pytest.raises(ConfigError, match=r"^ppo\.limits: got 'lost', allowed are late"):
+        check_algorithm(load("resource_allocation", overrides=["ppo.limits={lost: 5}"]))
+    with pytest.raises(ConfigError, match=r"ppo\.limits\.late"):
+        load("resource_allocation", overrides=["ppo.limits.late=0"])
 
 
 def test_null_switches_off() -> None:

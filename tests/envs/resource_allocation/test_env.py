@@ -109,8 +109,8 @@ def test_few_levels_ask_for_as_much_in_all(levels: int) -> None:
     env.reset(4)
     for _ in range(10):
         env.step({GROUP: np.zeros((8, 8, 4), np.int64)})
-    shares = np.random.default_rng(1).random((8, 8, 4))
-    chosen = env.actions_for(shares * env.slots.usable())[GROUP]
+    shares = np.random.default_rng(1).random((8, 8, 4)) * np.minimum(env.slots.left / np.maximum(env.slots.width, 1), 1)
+    chosen = env.actions_for(shares * env.slots.width)[GROUP]
     wanted = np.where(env.slots.there, shares * (levels - 1), 0.0)
     assert (np.abs(chosen.sum(axis=2) - wanted.sum(axis=2)) <= 0.5 + 1e-9).all()
     assert (np.abs(chosen - wanted) < 1.0 + 1e-9).all()
