@@ -27,6 +27,9 @@ class EnergyConfig(EnvConfig):
     )
     batteries: int = Field(20, ge=1, le=1000, description="Most batteries of any task.")
     horizon: int = Field(24, ge=2, le=200, description="Steps that forecasts reach ahead.")
+    planned: bool = Field(
+        True, description="Whether batteries see what stored energy would be worth in a plan of the fleet as one."
+    )
     levels: int = Field(
         11, ge=3, description="Discrete mode: powers that can be chosen, from all out to all in; odd, so that 0 is one."
     )

@@ -65,7 +65,7 @@ class EnergyEnv(BatchedEnv):
     ) -> None:
         self.config = config
         self.size = size = Size.of(list(config.loaded.values()), config.batteries)
-        self._observer = Observer(num_worlds, size.batteries, config.horizon)
+        self._observer = Observer(num_worlds, size.batteries, config.horizon, config.planned)
         space: Box | MultiDiscrete = (
             Box(-1, 1, (1,), np.float32) if config.action_mode == "continuous" else MultiDiscrete([config.levels])
         )
@@ -87,7 +87,8 @@ class EnergyEnv(BatchedEnv):
         self.accounts = Accounts.zero(num_worlds, size.batteries)
         self.taken = np.zeros((num_worlds, size.batteries))
         self.given = np.zeros((num_worlds, size.batteries))
-        self.price, self._expected = np.zeros(num_worlds), np.zeros(num_worlds)
+        self.price = np.zeros(num_worlds)
+        self._awaited, self._expected = np.zeros(num_worlds), np.zeros(num_worlds)
         self.money = np.ones(num_worlds)
         self._limits = np.ones(num_worlds, np.int64)
         self.admit(self._next_tasks[0])
@@ -218,7 +219,7 @@ class EnergyEnv(BatchedEnv):
         objectives: Any = np.stack(
             [system / money, profit / money, np.broadcast_to(carbon[:, None] / money, each.shape)], axis=2
         )
-        self._expected, self.price = self._forecast_price(), price
+        self._expected, self.price = self._awaited, price
         accounts.without += cost[:, 0] * hours
         accounts.saved += saved
         accounts.demand += demand * hours
@@ -236,20 +237,16 @@ class EnergyEnv(BatchedEnv):
             costs={GROUP: (shed[:, None] * alive)[..., None].astype(np.float32)},
         )
 
-    def _forecast_price(self) -> Floats:
-        """What the outlook expected of the present step's price, `[B]`."""
-        found: Floats = Outlook.of(self.plan, forecast(self.plan, self.future, self.clock, 1)).price[:, 0]
-        return found
-
     # -- what is seen ----------------------------------------------------------------------------------------------
 
     def _observe(self) -> Observation:
-        alive, own = self.alive[GROUP], self.batteries
+        alive, own, outlook = self.alive[GROUP], self.batteries, self.outlook()
+        self._awaited = outlook.price[:, 0].copy()
         seen = Seen(
             self.plan,
             own,
             alive,
-            self.outlook(),
+            outlook,
             self._limits - self.clock,
             (self.future.start + self.clock) % self.plan.steps,
             self.price,
@@ -275,7 +272,9 @@ class EnergyEnv(BatchedEnv):
         return {
             "accounts": self.accounts.get_state(),
             "stored": self.batteries.stored.copy(),
-            "tables": {name: getattr(self, name).copy() for name in ("taken", "given", "price", "_expected")},
+            "tables": {
+                name: getattr(self, name).copy() for name in ("taken", "given", "price", "_expected", "_awaited")
+            },
         }
 
     def _set_state(self, state: dict[str, Any]) -> None:

@@ -101,16 +101,20 @@ class Curve:
         )
 
     def _segment(self, demand: Floats) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
-        """The segment that demands `[..., X]` lie in, how far in [MW], its price there, and how fast that rises."""
-        place = np.zeros(demand.shape, np.int64)
-        last = self.quantity.shape[-1] - 1
-        for point in range(1, last):  # few points, many demands: one comparison each is faster than one large one
-            place += self.quantity[..., point, None] <= demand
-        here, there = (np.take_along_axis(self.quantity, at, axis=-1) for at in (place, place + 1))
-        low, high = (np.take_along_axis(self.price, at, axis=-1) for at in (place, place + 1))
-        wide = there - here
-        within = np.clip(demand - here, 0.0, np.maximum(wide, 0.0))
-        slope = np.where(wide > 0, (high - low) / np.where(wide > 0, wide, 1.0), 0.0)
+        """The segment that demands `[..., X]` lie in, how far in [MW], its price there, and how fast that rises.
+
+        A segment is the place of its first point, counted over all curves, as `_taken` reads them.
+        """
+        points = self.quantity.shape[-1]
+        count = np.zeros(demand.shape, np.int16)
+        for point in range(1, points - 1):  # few points, many demands: a comparison each is faster than a search
+            count += self.quantity[..., point, None] <= demand
+        curves = np.arange(self.quantity.size // points).reshape(*self.quantity.shape[:-1], 1)
+        place = count + curves * points
+        here, low = _taken(self.quantity, place), _taken(self.price, place)
+        wide = _taken(self.quantity, place + 1) - here
+        within = np.minimum(np.maximum(demand - here, 0.0), wide)
+        slope = (_taken(self.price, place + 1) - low) / np.where(wide > 0, wide, np.inf)
         return place, within, low, slope
 
     def prices(self, demand: Floats) -> Floats:
@@ -126,11 +130,10 @@ class Curve:
         price = np.where(demand < self.quantity[..., :1], 0.0, low + slope * within)
         most, value = self.quantity[..., -1:], self.lost_load[..., None]
         shed = np.maximum(demand - most, 0.0)
-        cost = np.take_along_axis(self.cost, place, axis=-1) + within * (low + 0.5 * slope * within)
-        carbon, more = (np.take_along_axis(self.carbon, at, axis=-1) for at in (place, place + 1))
-        here, there = (np.take_along_axis(self.quantity, at, axis=-1) for at in (place, place + 1))
-        wide = there - here
-        carbon = carbon + (more - carbon) * np.where(wide > 0, within / np.where(wide > 0, wide, 1.0), 0.0)
+        cost = _taken(self.cost, place) + within * (low + 0.5 * slope * within)
+        carbon, wide = _taken(self.carbon, place), _taken(self.quantity, place + 1) - _taken(self.quantity, place)
+        more = _taken(self.carbon, place + 1) - carbon
+        carbon = carbon + more * (within / np.where(wide > 0, wide, np.inf))
         return Cleared(
             np.where(demand >= most, value, price),
             cost + value * shed,
@@ -138,3 +141,9 @@ class Curve:
             shed,
             np.maximum(self.quantity[..., :1] - demand, 0.0),
         )
+
+
+def _taken(array: Floats, place: NDArray[np.int64]) -> Floats:
+    """Points of all curves at their places."""
+    found: Floats = array.reshape(-1)[place]
+    return found

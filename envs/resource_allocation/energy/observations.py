@@ -17,6 +17,7 @@ from envs.resource_allocation.energy.forecasts import Forecast
 from envs.resource_allocation.energy.merit import Curve
 from envs.resource_allocation.energy.plan import Bools, Floats, Ints, Plan
 from envs.resource_allocation.energy.storage import Batteries
+from envs.resource_allocation.energy.worth import Prices, Store, Values
 
 OWN = (
     "stored",
@@ -53,6 +54,12 @@ it was from what was expected; share of the horizon's steps that are cheaper tha
 is than the last that it must buy in to be full, and how much dearer than the last that it must sell in to be empty, by
 the expected prices; how much the price would rise if all took what they could, and fall if all gave; and what
 objectives weigh."""
+WATER = ("worth_now", "worth_here", "margin_in", "margin_out")
+"""Where it is seen: what a further megawatt-hour stored is worth after this step if the fleet were one battery that is
+planned with these forecasts (`worth`), at the fleet's level and at one's own, beside the mean price; and how much
+cheaper than that one buys now, and how much dearer one sells, losses and wear counted, beside the mean price."""
+CELLS, POINTS = 24, 17
+"""Into how many cells the fleet's energy is divided then, and powers at which prices are tabulated."""
 MOST = 5.0
 """Observed shares are cut off here."""
 LEAST_PRICE = 0.02
@@ -81,13 +88,30 @@ class Outlook:
         curve = Curve.of(plan, forecast.running)
         return cls(forecast, curve, expected_price(curve, forecast.net[..., None], forecast.error)[..., 0])
 
+    def prices(self, most: Floats, points: int, *, moves: bool = True) -> Prices:
+        """Expected prices where batteries take up to so much, or give it.
+
+        Args:
+            most: `[B]` [MW].
+            points: Powers at which prices are tabulated.
+            moves: Whether prices move with what is taken.
+        """
+        most = np.maximum(most, 1e-6)
+        step = 2 * most / (points - 1)
+        if not moves:
+            return Prices(np.repeat(self.price[..., None], points, axis=2), -most, step)
+        powers = np.linspace(-1.0, 1.0, points) * most[:, None]
+        net = self.forecast.net[..., None] + powers[:, None]
+        return Prices(expected_price(self.curve, net, self.forecast.error), -most, step)
+
 
 def expected_price(curve: Curve, net: Floats, error: Floats) -> Floats:
     """Mean prices where net demands `[..., X]` have a normal error of so much, `[...]`."""
-    total = np.zeros(net.shape)
-    for node, weight in zip(NODES, WEIGHTS, strict=True):
-        total += weight * curve.prices(net + node * error[..., None])
-    return total
+    width = net.shape[-1]
+    at = np.concatenate([net + node * error[..., None] for node in NODES], axis=-1)
+    prices = curve.prices(at)
+    parts = [weight * prices[..., n * width : (n + 1) * width] for n, weight in enumerate(WEIGHTS)]
+    return sum(parts[1:], parts[0])
 
 
 @dataclass(frozen=True)
@@ -116,9 +140,9 @@ class Seen:
     weights: Floats
 
 
-def layout_of(horizon: int) -> ObservationLayout:
+def layout_of(horizon: int, planned: bool) -> ObservationLayout:
     """The observation of every battery: what is above, then the expected price of each step, the present one first."""
-    return ObservationLayout((*OWN, *(f"price_{ahead}" for ahead in range(horizon))))
+    return ObservationLayout((*OWN, *(WATER if planned else ()), *(f"price_{ahead}" for ahead in range(horizon))))
 
 
 class Observer:
@@ -128,10 +152,11 @@ class Observer:
         worlds: Worlds `B`.
         batteries: Most batteries `A`.
         horizon: Steps that forecasts reach ahead.
+        planned: Whether it is seen what stored energy is worth in a plan of the fleet.
     """
 
-    def __init__(self, worlds: int, batteries: int, horizon: int) -> None:
-        self.layout = layout_of(horizon)
+    def __init__(self, worlds: int, batteries: int, horizon: int, planned: bool) -> None:
+        self.layout, self._planned = layout_of(horizon, planned), planned
         self.out = np.zeros((worlds, batteries, self.layout.size), np.float32)
         self._horizon = horizon
 
@@ -182,13 +207,31 @@ class Observer:
             seen.weights[:, 0],
             seen.weights[:, 1],
         )
+        if self._planned:
+            features += self._water(seen, energy, stored)
         for place, values in enumerate(features):
             self.out[:, :, place] = values if values.ndim > 1 else values[:, None]
-        self.out[:, :, len(OWN) :] = prices[:, None]
+        self.out[:, :, len(features) :] = prices[:, None]
         self.out *= alive[..., None]
         np.clip(self.out, -MOST, MOST, out=self.out)
         state = np.concatenate([stored, alive, used[:, None], prices], axis=1)
         return self.out, np.clip(state, -MOST, MOST).astype(np.float32)
+
+    def _water(self, seen: Seen, energy: Floats, stored: Floats) -> tuple[Floats, ...]:
+        """What energy is worth if the fleet is one battery, whose efficiency and wear are its batteries' mean."""
+        plan, own = seen.plan, seen.batteries
+        total = energy.sum(axis=1)
+        share = energy / np.where(total > 0, total, 1.0)[:, None]
+        mean = [(getattr(own, name) * share).sum(axis=1) for name in ("charging", "discharging", "wear", "worth")]
+        power = own.power.sum(axis=1)
+        fleet = Store(power, total, mean[0], mean[1], mean[2], mean[3], own.stored.sum(axis=1))
+        idle = np.zeros(seen.outlook.price.shape)
+        values = Values(fleet, seen.outlook.prices(power, POINTS), idle, plan.hours, seen.left, CELLS).later
+        usual, price = plan.mean_price[:, None], seen.outlook.price[:, :1]
+        level = fleet.stored / np.where(total > 0, total, 1.0)
+        now, here = _at(values, level[:, None]) / usual, _at(values, stored) / usual
+        bought, sold = price / own.charging / usual, (price - own.wear) * own.discharging / usual
+        return now, here, here - bought, sold - here
 
     def _impact(self, seen: Seen) -> tuple[Floats, Floats]:
         """How much the price rises if all take what they can, and falls if all give, as ratios' logarithms, `[B]`."""
@@ -201,6 +244,15 @@ class Observer:
         at = np.concatenate([first, first + taken[:, None], first - given[:, None]], axis=1)
         found = relative(expected_price(now, at, seen.outlook.forecast.error[:, 0]), plan.mean_price[:, None])
         return found[:, 1] - found[:, 0], found[:, 0] - found[:, 2]
+
+
+def _at(values: Floats, level: Floats) -> Floats:
+    """Values of cells `[B, N]` at levels from 0 to 1, `[B, A]`, between their middles by interpolation."""
+    place = np.clip(level * values.shape[1] - 0.5, 0.0, values.shape[1] - 1.000001)
+    whole = place.astype(np.int64)
+    below = np.take_along_axis(values, whole, axis=1)
+    found: Floats = below + (place - whole) * (np.take_along_axis(values, whole + 1, axis=1) - below)
+    return found
 
 
 def relative(price: Floats, usual: Floats) -> Floats:

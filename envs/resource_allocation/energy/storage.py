@@ -83,5 +83,6 @@ class Batteries:
 def _within(amounts: Floats, most: Floats) -> Floats:
     """Amounts `[B, A]`, cut alike where their sum is more than `most`, `[B]`."""
     total = amounts.sum(axis=1)
-    share = np.where(total > most, most / np.where(total > 0, total, 1.0), 1.0)
+    over = total > most
+    share = np.where(over, most, 1.0) / np.where(over, total, 1.0)
     return amounts * share[:, None]

@@ -8,11 +8,10 @@ import numpy as np
 
 from envs.base import BatchedEnv, IntArray
 from envs.resource_allocation.energy.config import EnergyTask
-from envs.resource_allocation.energy.observations import expected_price
 from envs.resource_allocation.energy.plan import Floats
+from envs.resource_allocation.energy.worth import Prices, Store, Values
 from policies.base import PolicyState
 from policies.heuristics.energy.rules import Trader
-from policies.heuristics.energy.worth import Prices, Store, planned
 
 CELLS = 40
 """Into how many cells a battery's energy is divided."""
@@ -66,7 +65,7 @@ class Rolling(Trader):
                 others = self._plans.sum(axis=2) - self._plans[:, :, k]
                 if not self.moves:
                     others = np.zeros_like(others)
-                self._plans[:, :, k] = self._by_grid(store, prices, others, end)
+                self._plans[:, :, k] = Values(store, prices, others, env.plan.hours, end, CELLS).plan()
         for k in range(env.size.kinds):
             these = kind == k
             now = self._plans[:, 0, k]
@@ -87,25 +86,7 @@ class Rolling(Trader):
 
     def _prices(self, most: Floats) -> Prices:
         """Expected prices where the fleet takes so much, of each step ahead."""
-        outlook = self._env.outlook()
-        most = np.maximum(most, 1e-6)
-        powers = np.linspace(-1.0, 1.0, POINTS) * (most if self.moves else 1e-9 * most)[:, None]
-        table = expected_price(outlook.curve, outlook.forecast.net[..., None] + powers[:, None], outlook.forecast.error)
-        return Prices(table, -most, 2 * most / (POINTS - 1))
-
-    def _by_grid(self, store: Store, prices: Prices, others: Floats, end: IntArray) -> Floats:
-        """Plans of worlds whose batteries are alike together: those of a grid are."""
-        env = self._env
-        found = np.zeros(others.shape)
-        shape = np.stack([env.plan.hours, store.power * env.plan.hours / np.where(store.energy > 0, store.energy, 1.0),
-                          store.charging, store.discharging], axis=1)  # fmt: skip
-        there = store.energy > 0
-        for one in np.unique(shape[there].round(9), axis=0):
-            rows = np.flatnonzero(there & (shape.round(9) == one).all(axis=1))
-            each = Store(*(getattr(store, name)[rows] for name in Store.__dataclass_fields__))
-            narrowed = Prices(prices.table[rows], prices.low[rows], prices.step[rows])
-            found[rows] = planned(each, narrowed, others[rows], env.plan.hours[rows], end[rows], CELLS)
-        return found
+        return self._env.outlook().prices(most, POINTS, moves=self.moves)
 
 
 class PriceTaker(Rolling):
