@@ -90,8 +90,8 @@ _BUILT_IN = {
     "trading": "envs.trading:DOMAIN",
     "supply_chain": "envs.supply_chain:DOMAIN",
     "resource_allocation": "envs.resource_allocation:DOMAIN",
-    "energy": "envs.resource_allocation.energy:DOMAIN",
     "cue": "envs.cue:DOMAIN",
+    "energy": "envs.resource_allocation.energy:DOMAIN",
 }
 
 
