@@ -90,6 +90,7 @@ class EnergyEnv(BatchedEnv):
         self.price = np.zeros(num_worlds)
         self._awaited, self._expected = np.zeros(num_worlds), np.zeros(num_worlds)
         self.money = np.ones(num_worlds)
+        self._outlook: Outlook | None = None
         self._limits = np.ones(num_worlds, np.int64)
         self.admit(self._next_tasks[0])
 
@@ -145,6 +146,7 @@ class EnergyEnv(BatchedEnv):
 
     def _install(self, world: int) -> None:
         """Puts a world's task in place."""
+        self._outlook = None
         task = cast(EnergyTask, self.tasks[world])
         self.plan.put(world, self.plan_of(task))
         self._limits[world] = task.max_steps
@@ -188,14 +190,17 @@ class EnergyEnv(BatchedEnv):
         return {GROUP: share.astype(np.float32)}
 
     def outlook(self) -> Outlook:
-        """What everybody can know of the hours to come."""
-        return Outlook.of(self.plan, forecast(self.plan, self.future, self.clock, self.config.horizon))
+        """What everybody can know of the hours to come; worked out once a step."""
+        if self._outlook is None:
+            self._outlook = Outlook.of(self.plan, forecast(self.plan, self.future, self.clock, self.config.horizon))
+        return self._outlook
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
     def _advance(self, actions: Actions) -> Outcome:
         plan, own, alive, accounts = self.plan, self.batteries, self.alive[GROUP], self.accounts
         hours, worlds, now = plan.hours, np.arange(self.num_worlds), self.clock
+        self._outlook = None
         demand, sun = self.future.demand[worlds, now], self.future.given[worlds, now]
         curve = Curve.of(plan, self.future.running[worlds, now + 1])
         net = demand - sun

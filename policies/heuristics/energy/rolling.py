@@ -24,7 +24,7 @@ class Rolling(Trader):
 
     Batteries of a kind are one large one. Kinds plan in turn, each with what the others plan to do (block coordinate
     descent on a convex cost, which converges to the optimum as kinds meet in the sum of what they take only; Tseng
-    2001), beginning with what was planned a step ago.
+    2001), beginning with what was planned a step ago. A connection limits each kind, and all of them only when it cuts.
 
     Args:
         rounds: How often each kind plans in a step.
@@ -79,10 +79,9 @@ class Rolling(Trader):
         """All batteries of a kind as one."""
         env, own = self._env, self._env.batteries
         power, energy, stored = ((array * these).sum(axis=1) for array in (own.power, own.energy, own.stored))
-        plan = env.plan
-        return Store(
-            power, energy, plan.charging[:, k], plan.discharging[:, k], plan.wear[:, k], plan.worth[:, k], stored
-        )
+        power, plan = np.minimum(power, env.plan.connection), env.plan
+        kind = (plan.charging[:, k], plan.discharging[:, k], plan.wear[:, k], plan.worth[:, k])
+        return Store(power, energy, *kind, stored)
 
     def _prices(self, most: Floats) -> Prices:
         """Expected prices where the fleet takes so much, of each step ahead."""

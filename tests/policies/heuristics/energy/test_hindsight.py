@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from envs.resource_allocation.energy import EnergyConfig, EnergyEnv, EnergyTask
+from envs.resource_allocation.energy import EnergyConfig, EnergyEnv, EnergyTask, load_grid
 from envs.resource_allocation.energy.merit import Curve
 from policies.base import RandomPolicy
 from policies.heuristics.energy import BASELINES
@@ -60,6 +63,20 @@ def test_nobody_exceeds_it(task: EnergyTask) -> None:
         assert (returns <= most + 1e-4).all(), name
     if task.uncertainty == 0:
         assert earned["rolling"].mean() > 0.99 * most.mean()
+
+
+def test_a_connection_limits_the_bound_too(tmp_path: Path) -> None:
+    """Where batteries share a line less can be saved, nobody saves more than the bound, and the planner nearly that."""
+    path = tmp_path / "narrow.yaml"
+    path.write_text(json.dumps(load_grid("island").model_dump() | {"name": "narrow", "connection": 25.0}))
+    task = EnergyTask(max_steps=24, uncertainty=0.0, grid="narrow")
+    env = EnergyEnv(EnergyConfig(batteries=10, grids=("island", str(path))), 3, task=task)
+    env.reset(4)
+    narrow = hindsight(env, range(3))
+    earned = play(env, BASELINES.policies["rolling"](), task, seed=4).returns
+    assert (narrow < hindsight(begun(TASKS[0]), range(3))).all()
+    assert (earned <= narrow + 1e-4).all()
+    assert earned.mean() > 0.9 * narrow.mean()
 
 
 def test_the_bound_of_a_task_is_a_mean_over_worlds() -> None:
