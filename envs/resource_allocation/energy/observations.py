@@ -54,10 +54,11 @@ it was from what was expected; share of the horizon's steps that are cheaper tha
 is than the last that it must buy in to be full, and how much dearer than the last that it must sell in to be empty, by
 the expected prices; how much the price would rise if all took what they could, and fall if all gave; and what
 objectives weigh."""
-WATER = ("worth_now", "worth_here", "margin_in", "margin_out")
-"""Where it is seen: what a further megawatt-hour stored is worth after this step if the fleet were one battery that is
-planned with these forecasts (`worth`), at the fleet's level and at one's own, beside the mean price; and how much
-cheaper than that one buys now, and how much dearer one sells, losses and wear counted, beside the mean price."""
+WATER = ("fleet_plan", "worth_now", "worth_here", "margin_in", "margin_out")
+"""Where it is seen: what the fleet would take now, or give where below 0, if it were one battery that is planned with
+these forecasts (`worth`) [share of its power]; what a further megawatt-hour stored is worth after this step in that
+plan, at the fleet's level and at one's own, beside the mean price; and how much cheaper than that one buys now, and how
+much dearer one sells, losses and wear counted, beside the mean price."""
 CELLS, POINTS = 24, 17
 """Into how many cells the fleet's energy is divided then, and powers at which prices are tabulated."""
 MOST = 5.0
@@ -226,12 +227,13 @@ class Observer:
         power = own.power.sum(axis=1)
         fleet = Store(power, total, mean[0], mean[1], mean[2], mean[3], own.stored.sum(axis=1))
         idle = np.zeros(seen.outlook.price.shape)
-        values = Values(fleet, seen.outlook.prices(power, POINTS), idle, plan.hours, seen.left, CELLS).later
+        found = Values(fleet, seen.outlook.prices(power, POINTS), idle, plan.hours, seen.left, CELLS)
+        values, planned = found.later, found.plan(1)[:, 0] / np.where(power > 0, power, 1.0)
         usual, price = plan.mean_price[:, None], seen.outlook.price[:, :1]
         level = fleet.stored / np.where(total > 0, total, 1.0)
         now, here = _at(values, level[:, None]) / usual, _at(values, stored) / usual
         bought, sold = price / own.charging / usual, (price - own.wear) * own.discharging / usual
-        return now, here, here - bought, sold - here
+        return planned, now, here, here - bought, sold - here
 
     def _impact(self, seen: Seen) -> tuple[Floats, Floats]:
         """How much the price rises if all take what they can, and falls if all give, as ratios' logarithms, `[B]`."""

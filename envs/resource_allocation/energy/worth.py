@@ -114,12 +114,13 @@ class Values:
         self._orders.reverse()
         self.worth = worth
 
-    def plan(self) -> Floats:
-        """What is taken, or given where below 0, `[B, H]` [MW]."""
-        found = np.zeros((len(self._full), len(self._orders)))
+    def plan(self, steps: int | None = None) -> Floats:
+        """What is taken, or given where below 0, in the first steps, `[B, steps]`; in all if None [MW]."""
+        orders = self._orders[:steps]
+        found = np.zeros((len(self._full), len(orders)))
         level = np.clip(self._store.stored / self._cell, 0.0, self._cells)
         first = self._cells + self._most_in
-        for ahead, order in enumerate(self._orders):
+        for ahead, order in enumerate(orders):
             taken, given = _running((order >= self._cells) & (order < first)), _running(order >= first)
             at = level + self._buys
             goes_on = (ahead < self._end) & self._there
