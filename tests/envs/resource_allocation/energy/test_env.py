@@ -127,6 +127,23 @@ def test_a_battery_is_credited_with_what_it_changes() -> None:
     np.testing.assert_allclose(own, all_of, rtol=0.1, atol=0.02 * np.abs(all_of).max())
 
 
+def test_nobody_sees_what_is_to_come() -> None:
+    """Whatever the rest of the episode holds, this step included, agents see the same, and the outlook is the same."""
+    env = make(3, task=EnergyTask(**WRONG), batteries=4)
+    env.reset(0)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        env.step(acting(env, rng))
+    before = env.observe().observations[GROUP].copy()
+    future = env.future
+    future.demand[:, 5:] *= 2
+    future.given[:, 5:] = 0.0
+    future.moods[:, 6:] += 1.0
+    future.running[:, 6:] = 0.0
+    env._outlook = None
+    np.testing.assert_array_equal(env.observe().observations[GROUP], before)
+
+
 def test_observations_count_no_batteries() -> None:
     """Twice as many batteries of half the size see the same."""
     tables = []
