@@ -92,9 +92,9 @@ _BUILT_IN = {
     "trading": "envs.trading:DOMAIN",
     "supply_chain": "envs.supply_chain:DOMAIN",
     "resource_allocation": "envs.resource_allocation:DOMAIN",
-    "cue": "envs.cue:DOMAIN",
     "energy": "envs.resource_allocation.energy:DOMAIN",
     "workforce": "envs.resource_allocation.workforce:DOMAIN",
+    "cue": "envs.cue:DOMAIN",
 }
 
 

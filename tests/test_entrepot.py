@@ -70,7 +70,8 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (
             ["train", "tradin"],
-            "domain: got 'tradin' (did you mean trading?); allowed are cue, resource_allocation, supply_chain, trading",
+            "domain: got 'tradin' (did you mean trading?); allowed are cue, energy, resource_allocation, supply_chain, "
+            "trading, workforce",
         ),
         (["train", "cue", "--set", "ppo.lr=-1"], "ppo.lr: got -1, allowed is greater than 0"),
         (["train", "cue", "--set", "env.num_agents=0"], "env.num_agents: got 0"),
@@ -88,7 +89,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["sweep", "cue", "--resume", "--space", "a.yaml"], "--resume: got it with --space a.yaml"),
         (
             ["train", "mine"],
-            "allowed are cue, resource_allocation, supply_chain, trading, or your own package.module:attribute",
+            "allowed are cue, energy, resource_allocation, supply_chain, trading, workforce, or your own "
+            "package.module:attribute",
         ),
         (["train", "cue", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["sweep", "cue", "--space", "nowhere.yaml"], "nowhere.yaml: cannot be read"),

@@ -46,6 +46,7 @@ def test_a_record_says_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_domain_that_there_is_not_is_refused() -> None:
     """The message names what was given and the domains there are."""
     with pytest.raises(
-        ValueError, match=r"^domain: got 'chess', allowed are trading, supply_chain, resource_allocation, cue"
+        ValueError,
+        match=r"^domain: got 'chess', allowed are trading, supply_chain, resource_allocation, energy, workforce, cue",
     ):
         baselines("chess")
