@@ -54,13 +54,14 @@ JOBS = (
     "stops",
     "ahead",
     "pressure",
+    "burden",
 )
 """Of a job: what all its tasks take, of the resource they take most of, beside an even part; least time that it still
 takes, and beyond that time to its deadline [10 steps]; tasks that ran; value of its work for what it takes, beside the
 mean; tasks that fit where it may run if nobody else asks; fewest tasks; steps since it came [10]; priority; work that
 stopping it costs [its own]; as a scheduler's queue shows it, what jobs could use that add more to welfare for what they
-take, of what it needs, beside what runs (`urgency`); and how much is asked for of what it needs beside what there is,
-mean over resources by what it takes of each."""
+take, of what it needs, beside what runs (`urgency`); how much is asked for of what it needs beside what there is, mean
+over resources by what it takes of each; and what the energy of a task costs now beside what its work is worth."""
 MACHINES = ("size", "up", "load")
 """Of a kind of machines: what they have of the cluster, the mean over resources; share that runs; use of the resource
 that is used most in the last step."""
@@ -208,6 +209,8 @@ class Observer:
         asked = (amounts * usable.reshape(shape[0], 1, -1)).sum(axis=2)
         pressed, all_of = (amounts * asked[..., None]).sum(axis=1), amounts.sum(axis=1)
         out[..., 11] = (pressed / np.where(all_of > 0, all_of, 1.0)).reshape(shape)
+        worth = np.where(slots.value > 0, slots.value, 1.0)
+        out[..., 12] = np.minimum(slots.draws * seen.energy[:, None, None] / worth, MOST)
         for resource in range(total.shape[1]):
             part = even * np.where(total[:, resource] > 0, total[:, resource], 1.0)
             out[..., len(JOBS) + resource] = slots.needs[:, resource] * width / part[:, None, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,11 @@ class EnergyConfig(EnvConfig):
     horizon: int = Field(24, ge=2, le=200, description="Steps that forecasts reach ahead.")
     planned: bool = Field(
         True, description="Whether batteries see what stored energy would be worth in a plan of the fleet as one."
+    )
+    around: Literal["idle", "plan"] = Field(
+        "idle",
+        description="What 0 asks for, where learning begins, in continuous mode: nothing, or what the fleet would do "
+        "if it were one battery.",
     )
     levels: int = Field(
         11, ge=3, description="Discrete mode: powers that can be chosen, from all out to all in; odd, so that 0 is one."

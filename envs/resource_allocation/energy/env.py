@@ -15,7 +15,7 @@ from envs.resource_allocation.energy.forecasts import forecast
 from envs.resource_allocation.energy.future import Future
 from envs.resource_allocation.energy.grid import Grid
 from envs.resource_allocation.energy.merit import Curve
-from envs.resource_allocation.energy.observations import Observer, Outlook, Seen
+from envs.resource_allocation.energy.observations import FleetPlan, Observer, Outlook, Seen
 from envs.resource_allocation.energy.plan import Floats, Plan, Size
 from envs.resource_allocation.energy.storage import Batteries
 
@@ -27,9 +27,9 @@ class EnergyEnv(BatchedEnv):
 
     One step:
 
-    1. *Act*: each battery says what it takes (above 0) or gives (below), as a share of its power; 0 is idle. Nobody
-       knows the price yet: demand, weather and outages of the step are only forecast. Discrete branches are evenly
-       spaced powers.
+    1. *Act*: each battery says what it takes (1: at full power) or gives (-1); 0 is idle, or, around a plan, what the
+       fleet would do if it were one battery. Nobody knows the price yet: demand, weather and outages of the step are
+       only forecast. Discrete branches are evenly spaced powers.
     2. *Cut*: what is asked becomes what is possible (`storage`).
     3. *Clear*: the load that there really is, batteries included, is met by the cheapest units that run (`merit`).
     4. *Store*: what is stored changes.
@@ -91,6 +91,7 @@ class EnergyEnv(BatchedEnv):
         self._awaited, self._expected = np.zeros(num_worlds), np.zeros(num_worlds)
         self.money = np.ones(num_worlds)
         self._outlook: Outlook | None = None
+        self._fleet: FleetPlan | None = None
         self._limits = np.ones(num_worlds, np.int64)
         self.admit(self._next_tasks[0])
 
@@ -146,7 +147,7 @@ class EnergyEnv(BatchedEnv):
 
     def _install(self, world: int) -> None:
         """Puts a world's task in place."""
-        self._outlook = None
+        self._outlook = self._fleet = None
         task = cast(EnergyTask, self.tasks[world])
         self.plan.put(world, self.plan_of(task))
         self._limits[world] = task.max_steps
@@ -179,6 +180,9 @@ class EnergyEnv(BatchedEnv):
         chosen = actions[GROUP][..., 0].astype(np.float64)
         if self.config.action_mode == "discrete":
             chosen = 2 * chosen / (self.config.levels - 1) - 1
+        elif self.config.around == "plan":
+            middle = self._middle()
+            chosen = middle + np.where(chosen < 0, 1 + middle, 1 - middle) * chosen
         return chosen * self.batteries.power * self.alive[GROUP]
 
     def actions_for(self, asked: Floats) -> Actions:
@@ -187,7 +191,20 @@ class EnergyEnv(BatchedEnv):
         share = np.clip(asked / np.where(power > 0, power, 1.0), -1.0, 1.0)[..., None]
         if self.config.action_mode == "discrete":
             return {GROUP: np.rint((share + 1) / 2 * (self.config.levels - 1)).astype(np.int64)}
+        if self.config.around == "plan":
+            middle = self._middle()[..., None]
+            share = (share - middle) / np.maximum(np.where(share < middle, 1 + middle, 1 - middle), 1e-9)
         return {GROUP: share.astype(np.float32)}
+
+    def _middle(self) -> Floats:
+        """What an action of 0 asks for where actions are around a plan, `[B, 1]` [share of power]."""
+        return np.clip(self.fleet().share, -1.0, 1.0)[:, None]
+
+    def fleet(self) -> FleetPlan:
+        """What the fleet would do if it were one battery; worked out once a step."""
+        if self._fleet is None:
+            self._fleet = FleetPlan.of(self.plan, self.batteries, self.outlook(), self._limits - self.clock)
+        return self._fleet
 
     def outlook(self) -> Outlook:
         """What everybody can know of the hours to come; worked out once a step."""
@@ -200,12 +217,13 @@ class EnergyEnv(BatchedEnv):
     def _advance(self, actions: Actions) -> Outcome:
         plan, own, alive, accounts = self.plan, self.batteries, self.alive[GROUP], self.accounts
         hours, worlds, now = plan.hours, np.arange(self.num_worlds), self.clock
-        self._outlook = None
+        asked = self.asked(actions)
+        self._outlook = self._fleet = None
         demand, sun = self.future.demand[worlds, now], self.future.given[worlds, now]
         curve = Curve.of(plan, self.future.running[worlds, now + 1])
         net = demand - sun
         spare = curve.quantity[:, -1] - net
-        self.taken, self.given = own.possible(self.asked(actions), hours, plan.connection, spare)
+        self.taken, self.given = own.possible(asked, hours, plan.connection, spare)
         change = own.move(self.taken, self.given, hours)
         each = self.taken - self.given
         total = net + each.sum(axis=1)
@@ -252,6 +270,7 @@ class EnergyEnv(BatchedEnv):
             own,
             alive,
             outlook,
+            self.fleet() if self.config.planned else None,
             self._limits - self.clock,
             (self.future.start + self.clock) % self.plan.steps,
             self.price,

@@ -116,6 +116,37 @@ def expected_price(curve: Curve, net: Floats, error: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
+class FleetPlan:
+    """What the fleet would do if it were one battery, whose efficiency and wear are its batteries' mean.
+
+    Attributes:
+        share: What it would take now, or give where below 0 [share of its power], `[B]`.
+        values: What energy in each cell of its store is worth after this step [currency a MWh], `[B, CELLS]`.
+    """
+
+    share: Floats
+    values: Floats
+
+    @classmethod
+    def of(cls, plan: Plan, own: Batteries, outlook: Outlook, left: Ints) -> FleetPlan:
+        """The plan.
+
+        Args:
+            plan: The grids.
+            own: The batteries; those that are not there have no power and no energy.
+            outlook: Of the next steps.
+            left: Steps that are left, `[B]`.
+        """
+        total, power = own.energy.sum(axis=1), own.power.sum(axis=1)
+        share = own.energy / np.where(total > 0, total, 1.0)[:, None]
+        mean = [(getattr(own, name) * share).sum(axis=1) for name in ("charging", "discharging", "wear", "worth")]
+        fleet = Store(power, total, mean[0], mean[1], mean[2], mean[3], own.stored.sum(axis=1))
+        idle = np.zeros(outlook.price.shape)
+        found = Values(fleet, outlook.prices(power, POINTS), idle, plan.hours, left, CELLS)
+        return cls(found.plan(1)[:, 0] / np.where(power > 0, power, 1.0), found.later)
+
+
+@dataclass(frozen=True)
 class Seen:
     """What there is to be seen, `[B]` unless said otherwise.
 
@@ -124,6 +155,7 @@ class Seen:
         batteries: As they stand, `[B, A]`.
         alive: Who is there, `[B, A]`.
         outlook: Of the next steps, `[B, H]`.
+        fleet: What the fleet would do as one; None where it is not seen.
         left: Steps that are left.
         step: Step of the day.
         price, expected: The last price, and what was expected of it.
@@ -134,6 +166,7 @@ class Seen:
     batteries: Batteries
     alive: Bools
     outlook: Outlook
+    fleet: FleetPlan | None
     left: Ints
     step: Ints
     price: Floats
@@ -157,7 +190,7 @@ class Observer:
     """
 
     def __init__(self, worlds: int, batteries: int, horizon: int, planned: bool) -> None:
-        self.layout, self._planned = layout_of(horizon, planned), planned
+        self.layout = layout_of(horizon, planned)
         self.out = np.zeros((worlds, batteries, self.layout.size), np.float32)
         self._horizon = horizon
 
@@ -208,8 +241,8 @@ class Observer:
             seen.weights[:, 0],
             seen.weights[:, 1],
         )
-        if self._planned:
-            features += self._water(seen, energy, stored)
+        if seen.fleet is not None:
+            features += _water(seen, seen.fleet, stored)
         for place, values in enumerate(features):
             self.out[:, :, place] = values if values.ndim > 1 else values[:, None]
         self.out[:, :, len(features) :] = prices[:, None]
@@ -217,23 +250,6 @@ class Observer:
         np.clip(self.out, -MOST, MOST, out=self.out)
         state = np.concatenate([stored, alive, used[:, None], prices], axis=1)
         return self.out, np.clip(state, -MOST, MOST).astype(np.float32)
-
-    def _water(self, seen: Seen, energy: Floats, stored: Floats) -> tuple[Floats, ...]:
-        """What energy is worth if the fleet is one battery, whose efficiency and wear are its batteries' mean."""
-        plan, own = seen.plan, seen.batteries
-        total = energy.sum(axis=1)
-        share = energy / np.where(total > 0, total, 1.0)[:, None]
-        mean = [(getattr(own, name) * share).sum(axis=1) for name in ("charging", "discharging", "wear", "worth")]
-        power = own.power.sum(axis=1)
-        fleet = Store(power, total, mean[0], mean[1], mean[2], mean[3], own.stored.sum(axis=1))
-        idle = np.zeros(seen.outlook.price.shape)
-        found = Values(fleet, seen.outlook.prices(power, POINTS), idle, plan.hours, seen.left, CELLS)
-        values, planned = found.later, found.plan(1)[:, 0] / np.where(power > 0, power, 1.0)
-        usual, price = plan.mean_price[:, None], seen.outlook.price[:, :1]
-        level = fleet.stored / np.where(total > 0, total, 1.0)
-        now, here = _at(values, level[:, None]) / usual, _at(values, stored) / usual
-        bought, sold = price / own.charging / usual, (price - own.wear) * own.discharging / usual
-        return planned, now, here, here - bought, sold - here
 
     def _impact(self, seen: Seen) -> tuple[Floats, Floats]:
         """How much the price rises if all take what they can, and falls if all give, as ratios' logarithms, `[B]`."""
@@ -246,6 +262,16 @@ class Observer:
         at = np.concatenate([first, first + taken[:, None], first - given[:, None]], axis=1)
         found = relative(expected_price(now, at, seen.outlook.forecast.error[:, 0]), plan.mean_price[:, None])
         return found[:, 1] - found[:, 0], found[:, 0] - found[:, 2]
+
+
+def _water(seen: Seen, fleet: FleetPlan, stored: Floats) -> tuple[Floats, ...]:
+    """The features of `WATER`; shares of their energy that batteries have stored, `[B, A]`."""
+    own, usual, price = seen.batteries, seen.plan.mean_price[:, None], seen.outlook.price[:, :1]
+    total = own.energy.sum(axis=1)
+    level = own.stored.sum(axis=1) / np.where(total > 0, total, 1.0)
+    now, here = _at(fleet.values, level[:, None]) / usual, _at(fleet.values, stored) / usual
+    bought, sold = price / own.charging / usual, (price - own.wear) * own.discharging / usual
+    return fleet.share, now, here, here - bought, sold - here
 
 
 def _at(values: Floats, level: Floats) -> Floats:

@@ -42,6 +42,16 @@ class Idle(Trader):
         return np.zeros(self._env.batteries.power.shape)
 
 
+class AsOne(Trader):
+    """Each does its part of what the fleet would do if it were one battery: where learning begins."""
+
+    name = "as_one"
+
+    def asked(self) -> Floats:
+        """The same share of everybody's power."""
+        return self._env.fleet().share[:, None] * self._env.batteries.power
+
+
 class Arbitrage(Trader):
     """All buy in the cheapest hours of those ahead, and sell in the dearest, at full power.
 
