@@ -212,3 +212,18 @@ def test_a_grid_of_ones_own_is_found_from_other_folders(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert EnergyConfig(grids=("island", "mine.yaml")).located() == {"grids": ("island", str(tmp_path / "mine.yaml"))}
     assert EnergyConfig().located() == {}
+
+
+def test_around_a_plan_nothing_asked_is_the_plan() -> None:
+    """An action of 0 is each battery's part of what the fleet would do as one; all powers can still be asked for."""
+    env = EnergyEnv(EnergyConfig(around="plan", batteries=6), 4)
+    env.reset(3)
+    power = env.batteries.power
+    for step in range(12):
+        zero = {GROUP: np.zeros((4, 6, 1), np.float32)}
+        np.testing.assert_allclose(env.asked(zero), env.fleet().share[:, None] * power)
+        for end in (-1.0, 1.0):
+            np.testing.assert_allclose(env.asked({GROUP: np.full((4, 6, 1), end, np.float32)}), end * power, atol=1e-9)
+        wanted = np.random.default_rng(step).uniform(-1, 1, (4, 6)) * power
+        np.testing.assert_allclose(env.asked(env.actions_for(wanted)), wanted, atol=1e-5)
+        env.step(zero)
