@@ -27,9 +27,9 @@ class EnergyEnv(BatchedEnv):
 
     One step:
 
-    1. *Act*: each battery says what it takes (1: at full power) or gives (-1); 0 is idle, or, around a plan, what the
-       fleet would do if it were one battery. Nobody knows the price yet: demand, weather and outages of the step are
-       only forecast. Discrete branches are evenly spaced powers.
+    1. *Act*: each battery says what it takes (1: at full power) or gives (-1); 0 is idle, or, around a plan, its part
+       of what the fleet would do if it were one battery. Nobody knows the price yet: demand, weather and outages of
+       the step are only forecast. Discrete branches are evenly spaced powers.
     2. *Cut*: what is asked becomes what is possible (`storage`).
     3. *Clear*: the load that there really is, batteries included, is met by the cheapest units that run (`merit`).
     4. *Store*: what is stored changes.
@@ -181,7 +181,7 @@ class EnergyEnv(BatchedEnv):
         if self.config.action_mode == "discrete":
             chosen = 2 * chosen / (self.config.levels - 1) - 1
         elif self.config.around == "plan":
-            middle = self._middle()
+            middle = self.planned()
             chosen = middle + np.where(chosen < 0, 1 + middle, 1 - middle) * chosen
         return chosen * self.batteries.power * self.alive[GROUP]
 
@@ -192,13 +192,13 @@ class EnergyEnv(BatchedEnv):
         if self.config.action_mode == "discrete":
             return {GROUP: np.rint((share + 1) / 2 * (self.config.levels - 1)).astype(np.int64)}
         if self.config.around == "plan":
-            middle = self._middle()[..., None]
+            middle = self.planned()[..., None]
             share = (share - middle) / np.maximum(np.where(share < middle, 1 + middle, 1 - middle), 1e-9)
         return {GROUP: share.astype(np.float32)}
 
-    def _middle(self) -> Floats:
-        """What an action of 0 asks for where actions are around a plan, `[B, 1]` [share of power]."""
-        return np.clip(self.fleet().share, -1.0, 1.0)[:, None]
+    def planned(self) -> Floats:
+        """What an action of 0 asks for where actions are around a plan, `[B, A]` [share of power]."""
+        return self.fleet().parts(self.batteries, self.plan.hours)
 
     def fleet(self) -> FleetPlan:
         """What the fleet would do if it were one battery; worked out once a step."""

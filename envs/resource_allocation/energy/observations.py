@@ -145,6 +145,19 @@ class FleetPlan:
         found = Values(fleet, outlook.prices(power, POINTS), idle, plan.hours, left, CELLS)
         return cls(found.plan(1)[:, 0] / np.where(power > 0, power, 1.0), found.later)
 
+    def parts(self, own: Batteries, hours: Floats) -> Floats:
+        """What it comes to for each battery, by what each can take or give, `[B, A]` [share of its power].
+
+        Args:
+            own: The batteries.
+            hours: Length of a step, `[B]` [h].
+        """
+        can = np.where((self.share > 0)[:, None], own.room(hours), own.supply(hours))
+        total = can.sum(axis=1)
+        used = np.clip(self.share * own.power.sum(axis=1) / np.where(total > 0, total, 1.0), -1.0, 1.0)
+        found: Floats = can * used[:, None] / np.where(own.power > 0, own.power, 1.0)
+        return found
+
 
 @dataclass(frozen=True)
 class Seen:

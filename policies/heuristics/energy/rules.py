@@ -48,8 +48,8 @@ class AsOne(Trader):
     name = "as_one"
 
     def asked(self) -> Floats:
-        """The same share of everybody's power."""
-        return self._env.fleet().share[:, None] * self._env.batteries.power
+        """By what each can take or give."""
+        return self._env.planned() * self._env.batteries.power
 
 
 class Arbitrage(Trader):

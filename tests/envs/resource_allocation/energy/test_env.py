@@ -221,7 +221,11 @@ def test_around_a_plan_nothing_asked_is_the_plan() -> None:
     power = env.batteries.power
     for step in range(12):
         zero = {GROUP: np.zeros((4, 6, 1), np.float32)}
-        np.testing.assert_allclose(env.asked(zero), env.fleet().share[:, None] * power)
+        whole = env.fleet().share * power.sum(axis=1)
+        own, hours = env.batteries, env.plan.hours
+        can = np.where(whole > 0, own.room(hours).sum(axis=1), -own.supply(hours).sum(axis=1))
+        possible = np.sign(whole) * np.minimum(np.abs(whole), np.abs(can))
+        np.testing.assert_allclose(env.asked(zero).sum(axis=1), possible, atol=1e-9)
         for end in (-1.0, 1.0):
             np.testing.assert_allclose(env.asked({GROUP: np.full((4, 6, 1), end, np.float32)}), end * power, atol=1e-9)
         wanted = np.random.default_rng(step).uniform(-1, 1, (4, 6)) * power
