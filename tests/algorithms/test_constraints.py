@@ -15,7 +15,7 @@ from envs.registry import get_domain
 from policies.rollout import play
 from rllib_configs.overrides import load
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 from bandit import BanditTask
 
 pytestmark = pytest.mark.usefixtures("ray_local")

@@ -22,7 +22,7 @@ from envs.contract import check_env
 from envs.registry import get_domain
 from policies.base import Policy
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 from bandit import GROUP, BanditTask
 
 
