@@ -336,6 +336,13 @@ class BatchedEnv(ABC):
         for name in self.groups:
             ledger.present[name][worlds] = self.alive[name][worlds]
 
+    def _alike(self, worlds: IntArray) -> list[list[int]]:
+        """Places in `worlds`, those of the same task together: a domain may draw their episodes at once."""
+        playing: dict[int, list[int]] = {}
+        for place, world in enumerate(worlds.tolist()):
+            playing.setdefault(id(self.tasks[world]), []).append(place)
+        return list(playing.values())
+
     def _finish(self, worlds: IntArray) -> Final:
         """Takes down how the episodes in `worlds` ended."""
         ledger = self._ledger

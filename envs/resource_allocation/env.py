@@ -151,10 +151,7 @@ class AllocationEnv(BatchedEnv):
 
     def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
         """Draws worlds' episodes from the beginning of their streams, those of the same task together."""
-        playing: dict[int, list[int]] = {}
-        for place, world in enumerate(worlds.tolist()):
-            playing.setdefault(id(self.tasks[world]), []).append(place)
-        for together in playing.values():
+        for together in self._alike(worlds):
             task = cast(AllocationTask, self.tasks[worlds[together[0]]])
             cluster, tenants = self.cluster_of(task), self.tenants_of(task)
             rngs = [streams[place] for place in together]

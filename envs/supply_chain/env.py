@@ -221,10 +221,7 @@ class SupplyChainEnv(BatchedEnv):
 
     def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
         """Draws worlds' episodes from the beginning of their streams, those of the same task together."""
-        playing: dict[int, list[int]] = {}
-        for place, world in enumerate(worlds.tolist()):
-            playing.setdefault(id(self.tasks[world]), []).append(place)
-        for together in playing.values():
+        for together in self._alike(worlds):
             task = cast(SupplyTask, self.tasks[worlds[together[0]]])
             self.future.longer(task.max_steps)
             name, rngs = self.network_of(task).name, [streams[place] for place in together]

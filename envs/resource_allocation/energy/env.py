@@ -154,10 +154,7 @@ class EnergyEnv(BatchedEnv):
 
     def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
         """Draws worlds' episodes from the beginning of their streams, those of the same task together."""
-        playing: dict[int, list[int]] = {}
-        for place, world in enumerate(worlds.tolist()):
-            playing.setdefault(id(self.tasks[world]), []).append(place)
-        for together in playing.values():
+        for together in self._alike(worlds):
             task = cast(EnergyTask, self.tasks[worlds[together[0]]])
             grid, count = self.grid_of(task), self.count_of(task)
             rngs = [streams[place] for place in together]

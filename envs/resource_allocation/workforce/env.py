@@ -159,10 +159,7 @@ class WorkforceEnv(BatchedEnv):
 
     def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
         """Draws worlds' days from the beginning of their streams, those of the same task together."""
-        playing: dict[int, list[int]] = {}
-        for place, world in enumerate(worlds.tolist()):
-            playing.setdefault(id(self.tasks[world]), []).append(place)
-        for together in playing.values():
+        for together in self._alike(worlds):
             task = cast(WorkforceTask, self.tasks[worlds[together[0]]])
             self.future.draw(worlds[together], self.plan, task, [streams[place] for place in together])
 
