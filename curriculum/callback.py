@@ -23,12 +23,13 @@ from curriculum.manager import CurriculumManager, Event
 from curriculum.references import measure_references
 from envs.base import BatchedEnv
 from envs.registry import get_domain
-from policies.heuristics import Baselines
+from policies.heuristics import Baselines, baselines
 from policies.rollout import play
-from policies.score import Reference
+from policies.score import PairedReference, Reference, measure_pairs
 
 EXAM_SEED = 40_000_001
-"""First seed of the exams, one each; neither trained, validated nor tested on."""
+"""Seed of the exams' worlds; neither trained, validated nor tested on. All exams of a stage are in the same worlds, in
+which the references play once: what differs between two exams is the policy, and not luck."""
 EXAM_WORLDS = 128
 """Worlds that an exam plays in together, at most."""
 
@@ -62,6 +63,7 @@ class CurriculumCallback(RLlibCallback):
         self._seed = reference_seed
         self._yardsticks = yardsticks
         self._exam_env: BatchedEnv | None = None
+        self._exam_references: dict[str, PairedReference] = {}
 
     # -- what RLlib calls ------------------------------------------------------------------------------------------
 
@@ -144,21 +146,22 @@ class CurriculumCallback(RLlibCallback):
         return {name: self.references[name].score(np.array(values)) for name, values in returns.items()}
 
     def _examine(self, algorithm: Any, stage: Stage, iteration: int) -> NDArray[np.float64]:
-        """Scores of the policy, without exploration, on fresh worlds of the stage; none if it is not yet time."""
+        """Scores of the policy, without exploration, in the stage's exam; none if it is not yet time."""
         curriculum = self.manager.curriculum
         if iteration % curriculum.exam_every:
             return np.zeros(0)
         if self._exam_env is None:
             worlds = min(EXAM_WORLDS, curriculum.exam_episodes)
             self._exam_env = get_domain(curriculum.domain).env(algorithm.config.env_config, worlds, task=stage.task)
-        episodes = play(
-            self._exam_env,
-            algorithm.as_policy(),
-            stage.task,
-            episodes_per_world=-(-curriculum.exam_episodes // self._exam_env.num_worlds),
-            seed=EXAM_SEED + iteration,
-        )
-        return self.references[stage.name].score(episodes.returns)
+        env, rounds = self._exam_env, -(-curriculum.exam_episodes // self._exam_env.num_worlds)
+        if stage.name not in self._exam_references:
+            known = self._yardsticks or baselines(curriculum.domain)
+            naive, informed = (known.policies[name]() for name in (known.naive, known.informed))
+            self._exam_references[stage.name] = measure_pairs(
+                env, stage.task, naive, informed, seed=EXAM_SEED, episodes_per_world=rounds
+            )
+        episodes = play(env, algorithm.as_policy(), stage.task, seed=EXAM_SEED, episodes_per_world=rounds)
+        return self._exam_references[stage.name].score(episodes.returns)
 
     def _report(self, scores: dict[str, NDArray[np.float64]], events: list[Event]) -> dict[str, Any]:
         """Flat result keys of one iteration."""

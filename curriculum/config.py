@@ -68,9 +68,9 @@ class Curriculum(BaseModel):
     exam_every: int = Field(
         0,
         ge=0,
-        description="Iterations between exams, in which the policy plays the stage without exploring, in worlds nobody "
-        "has seen: its scores are those. 0: its scores are those of training, where every step explores, and pays for "
-        "it.",
+        description="Iterations between exams, in which the policy plays the stage without exploring, in worlds that "
+        "are not trained on and in which the references have played too: its scores are those. 0: its scores are those "
+        "of training, where every step explores, and pays for it.",
     )
     exam_episodes: int = Field(128, ge=2, description="Episodes of an exam.")
     setback: float = Field(

@@ -170,7 +170,7 @@ def test_references_are_measured_once() -> None:
 
 
 def test_exams_score_the_policy_without_exploration() -> None:
-    """With exams it is the policy's own play on fresh worlds that counts, every so many iterations, not training."""
+    """With exams it is the policy's own play that counts, every so many iterations, and not training."""
     graded = CURRICULUM.model_copy(update={"exam_every": 2, "exam_episodes": 12})
     callback, algorithm = CurriculumCallback(graded, reference_episodes=64), FakeAlgorithm()
     algorithm.as_policy = lambda: baselines("cue").policies["repeat"]()  # type: ignore[attr-defined]

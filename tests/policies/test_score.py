@@ -12,7 +12,7 @@ from policies.base import RandomPolicy
 from policies.heuristics import baselines
 from policies.heuristics.cue import RepeatCue
 from policies.rollout import play
-from policies.score import Reference, measure_reference
+from policies.score import PairedReference, Reference, measure_pairs, measure_reference
 
 NUMBERS = st.floats(-1e6, 1e6)
 
@@ -62,3 +62,25 @@ def test_all_four_parts_of_a_reference() -> None:
     assert found.naive < found.informed
     plain = measure_reference(env, task, RandomPolicy(), repeat, seed=4)
     assert (plain.attainable, plain.bound) == (None, None)
+
+
+def test_pairs_keep_the_mean_and_take_off_the_luck() -> None:
+    """Scores in shared worlds average to the ratio of means, and spread less where references feel the same luck."""
+    rng = np.random.default_rng(3)
+    luck = rng.normal(0, 10, 64)
+    pairs = PairedReference(naive=luck - 5 + rng.normal(0, 0.1, 64), informed=luck + 5 + rng.normal(0, 0.1, 64))
+    returns = luck + 2 + rng.normal(0, 0.1, 64)
+    alone = Reference(pairs.naive.mean(), pairs.informed.mean()).score(returns)
+    scores = pairs.score(returns)
+    assert scores.mean() == pytest.approx(alone.mean(), abs=1e-12)
+    assert scores.mean() == pytest.approx(0.7, abs=0.02)
+    assert scores.std() < alone.std() / 20
+    np.testing.assert_allclose(pairs.score(pairs.informed), 1.0, atol=1e-9)
+
+
+def test_pairs_are_played_in_the_same_worlds() -> None:
+    """Whoever plays an exam as the informed policy does gets 1 in each of its episodes."""
+    env, sticks = CueEnv(CueConfig(), 8), baselines("cue")
+    informed = sticks.policies[sticks.informed]()
+    pairs = measure_pairs(env, CueTask(), sticks.policies[sticks.naive](), informed, seed=5)
+    np.testing.assert_allclose(pairs.score(play(env, informed, CueTask(), seed=5).returns), 1.0, atol=1e-9)
