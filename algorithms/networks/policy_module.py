@@ -1,0 +1,218 @@
+"""A policy's network: what every algorithm trains, the runners sample with, and the bundles export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, MultiDiscrete
+from numpy.typing import NDArray
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from torch import Tensor, nn
+
+from algorithms.networks.config import NetworkConfig
+from algorithms.networks.distributions import (
+    MASKED_LOGIT,
+    ActionDistribution,
+    distribution_class,
+    num_actions,
+)
+from algorithms.networks.flat import FlatEncoder, FlatHead
+from algorithms.networks.normaliser import Moments, ObservationNormaliser, StateNormaliser
+from algorithms.networks.pooled import EntityHead, PooledEncoder
+from algorithms.networks.protocol import ACTION_MASK
+from envs.layout import ObservationLayout
+
+
+class PolicyModule(TorchRLModule):
+    """Encoder and head of a policy, with their normaliser, over one agent's observations as rows.
+
+    `forward` never changes the module. A batch holds `obs` `[N, D]`, and `action_mask` `[N, M]` where there are masks.
+    Subclasses add what values come from.
+    """
+
+    whole_worlds = False
+    log_std: Tensor | None
+
+    def setup(self) -> None:
+        """Builds the layers from `model_config`: `network`, `layout` and `state_size`.
+
+        Raises:
+            pydantic.ValidationError: If a setting of the network is not allowed.
+            ValueError: If the spaces, the layout and the state do not fit together.
+        """
+        self.network = NetworkConfig.model_validate(self.model_config["network"])
+        self.layout = ObservationLayout.of(self.model_config["layout"])
+        self.state_size = int(self.model_config.get("state_size") or 0)
+        config, layout, space = self.network, self.layout, self.action_space
+        self.pooled = config.kind == "pooled" and layout.num_entities > 0 and len(layout.entity_features) > 0
+        per_entity = layout.actions_per_entity if self.pooled else 0
+        self._check(per_entity)
+
+        self.normaliser = ObservationNormaliser(layout, config.clip) if config.normalise else None
+        self.state_normaliser: StateNormaliser | None = None
+        self.encoder = self.make_encoder()
+        self._make_values()
+
+        self.shared_actions = per_entity or num_actions(space)
+        discrete = isinstance(space, MultiDiscrete)
+        outputs = int(space.nvec[: self.shared_actions].sum()) if discrete else self.shared_actions
+        if not discrete and config.std == "network":
+            outputs *= 2
+        self.policy_head = self.make_head(outputs, config.policy_gain)
+        log_std = torch.full((self.shared_actions,), config.initial_log_std)
+        if discrete:
+            self.log_std = None
+        elif config.std == "free":
+            self.log_std = nn.Parameter(log_std)
+        else:  # where the deviations start: did it learn beside the head's bias, they would move at twice the rate
+            self.register_buffer("log_std", log_std, persistent=False)
+
+    def make_encoder(self, extra: int = 0) -> PooledEncoder | FlatEncoder:
+        """An encoder of this agent's observations, with new weights.
+
+        Args:
+            extra: Width of what else it reads.
+        """
+        kind = PooledEncoder if self.pooled else FlatEncoder
+        return kind(self.layout, self.network, extra)
+
+    def make_head(self, outputs: int, gain: float) -> EntityHead | FlatHead:
+        """A head over an encoder's output, with new weights: of each entity where actions are, else of the whole.
+
+        Args:
+            outputs: Outputs, of an entity where actions are of entities.
+            gain: Gain of the initial weights.
+        """
+        if self.pooled and self.layout.actions_per_entity:
+            return EntityHead(self.encoder.width, self.network.entity_width, outputs, gain)
+        return FlatHead(self.encoder.width, outputs, gain)
+
+    def _make_values(self) -> None:
+        """Builds what values come from, between encoder and head: here nothing."""
+
+    def _check(self, per_entity: int) -> None:
+        """Raises ValueError unless spaces and layout fit together."""
+        layout, space = self.layout, self.action_space
+        if self.observation_space.shape != (layout.size,):
+            raise ValueError(
+                f"observation_space: got shape {self.observation_space.shape}, allowed is the layout's ({layout.size},)"
+            )
+        if not (isinstance(space, MultiDiscrete) or (isinstance(space, Box) and len(space.shape) == 1)):
+            raise ValueError(f"action_space: got {space}, allowed are Box of one axis and MultiDiscrete")
+        if not per_entity:
+            return
+        if num_actions(space) != layout.num_entities * per_entity:
+            raise ValueError(
+                f"action_space: got {num_actions(space)} actions, allowed are {layout.num_entities} entities times "
+                f"{per_entity}"
+            )
+        if isinstance(space, MultiDiscrete) and (space.nvec.reshape(-1, per_entity) != space.nvec[:per_entity]).any():
+            raise ValueError(
+                f"action_space: got branches {space.nvec.tolist()}, allowed for kind 'pooled' are the same for every "
+                "entity; kind 'flat' takes any"
+            )
+
+    # -- forward passes --------------------------------------------------------------------------------------------
+
+    def forward_policy(self, batch: Mapping[str, Any]) -> Tensor:
+        """Inputs of the action distribution, `[N, 2K]` (`mean | log_std`) or `[N, sum(nvec)]` (logits).
+
+        Args:
+            batch: `obs` `[N, D]`, and `action_mask` `[N, M]` where there are masks.
+        """
+        return self._policy(batch, *self.encoder(self._normalised(batch)))
+
+    def bundle_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What a bundle holds: the policy."""
+        return {"action_dist_inputs": self.forward_policy(batch)}
+
+    def _forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {Columns.ACTION_DIST_INPUTS: self.forward_policy(batch)}
+
+    def _normalised(self, batch: Mapping[str, Any]) -> Tensor:
+        observations: Tensor = batch[Columns.OBS]
+        return observations if self.normaliser is None else self.normaliser(observations)
+
+    def _policy(self, batch: Mapping[str, Any], trunk: Tensor, entities: Tensor | None) -> Tensor:
+        outputs: Tensor = self.policy_head(trunk, entities)
+        mask: Tensor | None = batch.get(ACTION_MASK)
+        if mask is not None:
+            mask = mask.bool()
+        if self.log_std is None:
+            return outputs if mask is None else outputs.masked_fill(~mask, MASKED_LOGIT)
+        low, high = self.network.log_std_range
+        repeats = num_actions(self.action_space) // self.shared_actions
+        if self.network.std == "network":  # of each entity come its means, then its deviations
+            mean, change = outputs.unflatten(1, (repeats, 2, self.shared_actions)).unbind(2)
+            outputs, log_std = mean.flatten(1), (self.log_std + change).clamp(low, high).flatten(1)
+        else:
+            log_std = self.log_std.clamp(low, high).repeat(repeats).expand_as(outputs)
+        if mask is not None:
+            outputs, log_std = outputs.masked_fill(~mask, 0.0), log_std.masked_fill(~mask, 0.0)
+        return torch.cat([outputs, log_std], dim=1)
+
+    # -- normaliser ------------------------------------------------------------------------------------------------
+
+    def sample_moments(
+        self, observations: Tensor | NDArray[np.float32], states: Tensor | NDArray[np.float32] | None = None
+    ) -> dict[str, Moments]:
+        """What `merge_moments` takes: to be summed up across learners (`normaliser.merge_moments`), or used at once.
+
+        Args:
+            observations: Of living agents, `[..., D]`.
+            states: Global states, `[..., S]`, for a central critic; ignored otherwise.
+        """
+        moments = {}
+        if self.normaliser is not None:
+            moments["observations"] = self.normaliser.sample_moments(_rows(observations))
+        if self.state_normaliser is not None:
+            if states is None:
+                raise ValueError("states: got None, allowed with a central critic is an array [..., S]")
+            moments["states"] = self.state_normaliser.sample_moments(_rows(states))
+        return moments
+
+    def merge_moments(self, moments: Mapping[str, Moments]) -> None:
+        """Takes a sample's moments into the statistics. Call it after the epochs, never between sampling and loss."""
+        if self.normaliser is not None:
+            self.normaliser.merge(moments["observations"])
+        if self.state_normaliser is not None:
+            self.state_normaliser.merge(moments["states"])
+
+    def update_normaliser(
+        self, observations: Tensor | NDArray[np.float32], states: Tensor | NDArray[np.float32] | None = None
+    ) -> None:
+        """`sample_moments` and `merge_moments` in one: once an iteration, after the epochs."""
+        self.merge_moments(self.sample_moments(observations, states))
+
+    # -- what RLlib asks for ---------------------------------------------------------------------------------------
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, NDArray[Any]]:
+        """All parameters and buffers, copied. Unlike RLlib's own it keeps float64, which the statistics need."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Loads what `get_state` returned."""
+        tensors = {name: torch.as_tensor(np.asarray(value)) for name, value in state.items()}
+        self.load_state_dict(tensors, strict=True)
+
+    def get_inference_action_dist_cls(self) -> type[ActionDistribution]:
+        """The distribution of the action space."""
+        return distribution_class(self.action_space)
+
+    def get_exploration_action_dist_cls(self) -> type[ActionDistribution]:
+        """The distribution of the action space."""
+        return distribution_class(self.action_space)
+
+    def get_train_action_dist_cls(self) -> type[ActionDistribution]:
+        """The distribution of the action space."""
+        return distribution_class(self.action_space)
+
+
+def _rows(array: Tensor | NDArray[np.float32]) -> Tensor:
+    """Any leading axes as one."""
+    tensor = torch.as_tensor(array)
+    return tensor.reshape(-1, tensor.shape[-1])
