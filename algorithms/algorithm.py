@@ -16,7 +16,6 @@ from ray.rllib.core import (
     COMPONENT_LEARNER_GROUP,
     COMPONENT_RL_MODULE,
 )
-from ray.rllib.core.columns import Columns
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics import (
@@ -32,7 +31,7 @@ from ray.rllib.utils.metrics import (
 
 from algorithms.checkpoint import COMPONENT_RUN, capture_run, restore_run
 from algorithms.remote_runners import PROBE_PERIOD, RemoteRunners, RunnersEnter
-from algorithms.rollout import EpisodeRecord, Rollout
+from algorithms.rollout import EpisodeRecord, Rollout, acted
 from algorithms.torch_settings import use_threads
 from envs.base import Task
 from envs.registry import get_domain
@@ -224,7 +223,7 @@ class BatchedAlgorithm(Algorithm):
         log((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED), steps, reduce="sum")
         log((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), steps, reduce="lifetime_sum")
         for module_id in rollouts[0].batches:  # RLlib wants agent steps by some id, and sums over it
-            rows = sum(len(rollout.batches[module_id][Columns.OBS]) for rollout in rollouts)
+            rows = sum(acted(rollout.batches[module_id]) for rollout in rollouts)
             log((ENV_RUNNER_RESULTS, NUM_AGENT_STEPS_SAMPLED, module_id), rows, reduce="sum")
             log((ENV_RUNNER_RESULTS, NUM_AGENT_STEPS_SAMPLED_LIFETIME, module_id), rows, reduce="lifetime_sum")
         log(NUM_AGENT_STEPS_SAMPLED, agent_steps, reduce="sum")

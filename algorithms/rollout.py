@@ -14,6 +14,8 @@ from envs.base import Final
 
 Columned = dict[str, NDArray[Any]]
 """One module's rows, `[N, …]` by column."""
+ACTS = "acts"
+"""Column of batches that hold all agents, also those that did not act, `[T, B, A, …]`: who did, bool."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,12 @@ class Rollout:
 
     def agent_steps(self) -> int:
         """Steps of agents that acted."""
-        return sum(len(batch[Columns.OBS]) for batch in self.batches.values())
+        return sum(map(acted, self.batches.values()))
+
+
+def acted(batch: Columned) -> int:
+    """Steps of agents that acted: those that a batch marks where it holds all, else its rows."""
+    return int(batch[ACTS].sum()) if ACTS in batch else len(batch[Columns.OBS])
 
 
 def joined(rollouts: Sequence[Rollout], module_id: str) -> Columned:

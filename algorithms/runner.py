@@ -11,7 +11,6 @@ import torch
 from gymnasium import Space
 from numpy.typing import NDArray
 from ray.rllib.core import COMPONENT_RL_MODULE
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
@@ -28,7 +27,7 @@ from algorithms.costs import shared
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.protocol import network_of
 from algorithms.registry import resolve
-from algorithms.rollout import EpisodeRecord, Rollout
+from algorithms.rollout import EpisodeRecord, Rollout, acted
 from algorithms.seeds import Use, derived_seed, generator
 from algorithms.torch_settings import use_threads
 from algorithms.trajectory import Trajectory
@@ -118,9 +117,12 @@ class BatchedEnvRunner(EnvRunner):
         self.round = self.round if round is None else round
         worlds = self.env.num_worlds
         steps = self.config.rollout_steps() if num_timesteps is None else -(-num_timesteps // worlds)
+        began = self._observation is None
         if self._observation is None:
             self._observation = self.env.reset(self._world_seed())
         collectors = self._ready(steps, self._observation)
+        for collector in collectors.values():
+            collector.trajectory.began = began
         with torch.inference_mode():
             episodes = self._play(collectors, steps)
             batches = {module_id: collector.finish() for module_id, collector in collectors.items()}
@@ -285,7 +287,7 @@ class BatchedEnvRunner(EnvRunner):
         self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
         self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum")
         for module_id, batch in rollout.batches.items():  # RLlib wants these by some id, and sums over it
-            rows = len(batch[Columns.OBS])
+            rows = acted(batch)
             self.metrics.log_value((NUM_AGENT_STEPS_SAMPLED, module_id), rows, reduce="sum")
             self.metrics.log_value((NUM_AGENT_STEPS_SAMPLED_LIFETIME, module_id), rows, reduce="lifetime_sum")
 

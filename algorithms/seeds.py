@@ -18,6 +18,8 @@ class Use(IntEnum):
     MINIBATCHES = 2
     RESTARTED_WORLDS = 3
     LIMITS = 4
+    REPLAY = 5
+    LEARNING = 6
 
 
 def derived_seed(use: Use, *key: int) -> int:

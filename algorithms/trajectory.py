@@ -40,7 +40,8 @@ class Trajectory:
         acts: Who acts, `[T + 1, B, A]`.
         turns: Whether some of those alive did not act at some step.
         dist_rows, action_rows: `dist_inputs` and `actions` as torch sees them, `[T, B * A, …]`.
-        alive: Who is there, `[T + 1, B, A]`, if the module reads whole worlds; None otherwise.
+        alive: Who is there, `[T + 1, B, A]`.
+        began: Whether the worlds began afresh with the first step, so that what was before does not lead there.
         masks: `[T + 1, B, A, M]`, or None.
         states: `[T + 1, B, S]`, or None.
         actions: As sampled, unclipped, `[T, B, A, K]`.
@@ -73,7 +74,8 @@ class Trajectory:
         self.observations: FloatArray = np.zeros((*after, self.group.layout.size), np.float32)
         self.acts: BoolArray = np.zeros(after, np.bool_)
         self.turns = False
-        self.alive: BoolArray | None = np.zeros(after, np.bool_) if whole_worlds else None
+        self.whole_worlds, self.began = whole_worlds, True
+        self.alive: BoolArray = np.zeros(after, np.bool_)
         self.masks: BoolArray | None = np.ones((*after, self.group.mask_size), np.bool_) if masked else None
         self.states: FloatArray | None = np.zeros((*after[:2], state_size), np.float32) if state_size else None
         kind = np.int64 if self.group.discrete else np.float32
@@ -109,8 +111,7 @@ class Trajectory:
             self.acts[step, :, part.columns] = acts[:, part.agents]
             # Where nobody takes turns the two are one array, and nothing is compared.
             self.turns = self.turns or (acts is not alive and not np.array_equal(acts, alive))
-            if self.alive is not None:
-                self.alive[step, :, part.columns] = alive[:, part.agents]
+            self.alive[step, :, part.columns] = alive[:, part.agents]
             mask = observation.action_masks.get(part.group)
             if self.masks is not None and mask is not None:
                 self.masks[step, :, part.columns] = mask[:, part.agents]
@@ -140,10 +141,10 @@ class Trajectory:
     def critic_batch(self, start: int, stop: int) -> dict[str, Tensor]:
         """What the critic reads at steps `start` to before `stop`, `[(stop - start) * B * A, …]`."""
         batch = {Columns.OBS: self._rows[start:stop].flatten(0, 1)}
-        if self.alive is not None:
+        if self.whole_worlds:
             batch[ALIVE] = torch.from_numpy(self.alive[start:stop]).flatten(0, 1)
         if self._state_rows is not None:
-            each = 1 if self.alive is not None else self.shape[2]
+            each = 1 if self.whole_worlds else self.shape[2]
             batch[STATE] = self._state_rows[start:stop].flatten(0, 1).repeat_interleave(each, dim=0)
         return batch
 
@@ -180,11 +181,11 @@ class Trajectory:
         if not living.any():
             return {}, living
         seen = [self.mapping.gather(final.observation.observations, self.module_id) for _, final in self.endings]
-        rows = living if self.alive is None else slice(None)
+        rows = slice(None) if self.whole_worlds else living
         batch = {Columns.OBS: torch.from_numpy(np.concatenate(seen)[rows])}
-        if self.alive is not None:
+        if self.whole_worlds:
             batch[ALIVE] = torch.from_numpy(living)
         if self.states is not None:
             states = np.concatenate([final.observation.state for _, final in self.endings])
-            batch[STATE] = torch.from_numpy(states[np.nonzero(living)[0] if self.alive is None else rows])
+            batch[STATE] = torch.from_numpy(states[rows if self.whole_worlds else np.nonzero(living)[0]])
         return batch, living

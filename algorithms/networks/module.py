@@ -22,7 +22,11 @@ from envs.base import AgentGroup
 
 
 def module_spec(
-    group: AgentGroup, network: NetworkConfig | None = None, state_size: int = 0, costs: Sequence[str] = ()
+    group: AgentGroup,
+    network: NetworkConfig | None = None,
+    state_size: int = 0,
+    costs: Sequence[str] = (),
+    kind: type[PolicyModule] | None = None,
 ) -> RLModuleSpec:
     """How to build the network of a group's agents.
 
@@ -31,9 +35,10 @@ def module_spec(
         network: How the network is built; defaults if None.
         state_size: Width `S` of the global state.
         costs: Names of the `C` costs that the critic is to foresee beside the rewards.
+        kind: What is built; the actor-critic if None.
     """
     return RLModuleSpec(
-        module_class=ActorCriticModule,
+        module_class=kind or ActorCriticModule,
         observation_space=group.observation_space,
         action_space=group.action_space,
         model_config={

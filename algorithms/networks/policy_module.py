@@ -126,6 +126,10 @@ class PolicyModule(TorchRLModule):
         """
         return self._policy(batch, *self.encoder(self._normalised(batch)))
 
+    def forward_raw(self, batch: Mapping[str, Any]) -> Tensor:
+        """As `forward_policy`, before anything that a subclass does so that bundles can be read like any other."""
+        return self._policy(batch, *self.encoder(self._normalised(batch)))
+
     def bundle_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """What a bundle holds: the policy."""
         return {"action_dist_inputs": self.forward_policy(batch)}

@@ -1,0 +1,1 @@
+"""What learners share that learn from the past: joint replay, a loop of updates, critics, complete checkpoints."""

@@ -1,0 +1,1 @@
+"""QMIX, and by a switch value decomposition networks and independent Q-learning."""

@@ -1,0 +1,25 @@
+"""QMIX's settings; defaults are in `rllib_configs/base_qmix.yaml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from algorithms.off_policy.settings import Count, OffPolicySettings, Share
+
+Mixing = Literal["qmix", "vdn", "none"]
+
+
+class QMIXSettings(OffPolicySettings):
+    """Monotonic value factorisation (Rashid et al. 2018, arXiv:1803.11485)."""
+
+    mixing: Mixing = Field(
+        description="How utilities become the team's value: `qmix`, monotonically, by weights that the state decides; "
+        "`vdn`, their sum; `none`: each agent learns its own value of its own rewards."
+    )
+    mixing_width: Count = Field(description="Width of the mixer's hidden layer.")
+    hypernet_width: Count = Field(description="Width of the layer that makes its weights from the state.")
+    double: bool = Field(description="Whether what follows is chosen by the network and valued by its target.")
+    epsilon: tuple[Share, Share] = Field(description="Share of choices made at random, at first and in the end.")
+    epsilon_steps: Count = Field(description="Steps, of all worlds together, over which that share falls.")
