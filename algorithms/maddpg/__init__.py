@@ -1,0 +1,1 @@
+"""MADDPG: deterministic policies, and critics that see what all agents see and do."""
