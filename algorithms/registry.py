@@ -81,6 +81,27 @@ _BUILT_IN = {
         algorithm="algorithms.pathwise:Pathwise",
         our_names={"minibatch_size": "minibatch", "num_epochs": "epochs"},
     ),
+    "sac": Algorithm(
+        "sac",
+        "Soft actor-critic.",
+        settings="algorithms.sac.settings:SACSettings",
+        configure="algorithms.sac.sac:configure",
+        algorithm="algorithms.sac.sac:SAC",
+    ),
+    "maddpg": Algorithm(
+        "maddpg",
+        "Deterministic policies, and critics that see what all see and do.",
+        settings="algorithms.maddpg.settings:MADDPGSettings",
+        configure="algorithms.maddpg.maddpg:configure",
+        algorithm="algorithms.maddpg.maddpg:MADDPG",
+    ),
+    "qmix": Algorithm(
+        "qmix",
+        "The team's value, made of what each agent's choices are worth.",
+        settings="algorithms.qmix.settings:QMIXSettings",
+        configure="algorithms.qmix.qmix:configure",
+        algorithm="algorithms.qmix.qmix:QMIX",
+    ),
 }
 
 

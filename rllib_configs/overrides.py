@@ -134,25 +134,26 @@ def validate(tree: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def read_layers(file: str | Path) -> dict[str, Any]:
-    """Reads a YAML file on top of the one it names under `extends`, if any: a name beside this file, or a path.
+    """Reads a YAML file on top of those it names under `extends`, if any: names beside this file, or paths.
+
+    Of several, each is laid over those before it.
 
     Raises:
         ConfigError: If a file is missing, is no YAML, is no mapping, or extends itself.
     """
-    layers: list[dict[str, Any]] = []
-    seen: list[Path] = []
-    path: Path | None = Path(file)
-    while path is not None:
-        path = path.resolve()
-        if path in seen:
-            raise ConfigError(f"extends: got {path}, which extends itself")
-        seen.append(path)
-        layers.append(read_yaml(path))
-        parent = layers[-1].pop("extends", None)
-        path = None if parent is None else _find(str(parent), path.parent)
+    return _layered(Path(file).resolve(), ())
+
+
+def _layered(path: Path, inside: tuple[Path, ...]) -> dict[str, Any]:
+    """The values of a file, over those of what it extends; `inside` are the files that extend it."""
+    if path in inside:
+        raise ConfigError(f"extends: got {path}, which extends itself")
+    own = read_yaml(path)
+    parents = own.pop("extends", None)
     tree: dict[str, Any] = {}
-    for layer in reversed(layers):
-        merge(tree, layer)
+    for parent in [] if parents is None else parents if isinstance(parents, list) else [parents]:
+        merge(tree, _layered(_find(str(parent), path.parent).resolve(), (*inside, path)))
+    merge(tree, own)
     return tree
 
 

@@ -1,4 +1,4 @@
-"""Settings that all learners from the past share; defaults are in `rllib_configs/base_off_policy.yaml`."""
+"""Settings that all learners from the past share; each has its own defaults, in `rllib_configs/base_ALGORITHM.yaml`."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ class OffPolicySettings(BaseModel):
         description="How far targets follow in an update (Polyak averaging); 0: see target_period."
     )
     target_period: Count = Field(description="Updates between two full copies to targets where that rate is 0.")
-    scale_rewards: bool = Field(description="Whether rewards are divided by a running deviation of the returns.")
+    scale_rewards: bool = Field(description="Whether rewards are divided by their root mean square.")
