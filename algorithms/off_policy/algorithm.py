@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class OffPolicyAlgorithm(BatchedAlgorithm):
     def _learn(self, taken: float) -> None:
         """Makes the updates that are due after `taken` steps."""
         config = self.config
-        due = int((taken - config.learn_from) / config.steps_per_update) + 1 - self.updates
+        due = math.floor((taken - config.learn_from) / config.steps_per_update) + 1 - self.updates
         timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: taken}
         rng = np.random.default_rng(derived_seed(Use.REPLAY, config.seed, self.rounds))
         while due > 0:

@@ -112,8 +112,9 @@ class Replay:
             column[at] = any_batch[name][kept]
             column[after] = any_batch[FINAL + name][last]
         added = steps + ended.sum(axis=0)
+        before = self.filled[worlds] if not skip else -offsets[skip]  # of what was skipped nothing is there
         self.head[worlds] = (self.head[worlds] + added) % self.size
-        self.filled[worlds] = np.minimum(self.filled[worlds] + added, self.size)
+        self.filled[worlds] = np.minimum(before + added, self.size)
 
     def _put_gaps(self, worlds: IntArray) -> None:
         """Keeps what comes apart from what was."""
