@@ -99,6 +99,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "networks": Benchmark("What is learned on supply networks, beside planners and bounds", "benchmarks.networks:run"),
     "beer_game": Benchmark("The beer game under three demands, and collaboration", "benchmarks.beer_game:run"),
     "yardsticks": Benchmark("Finds levels and bounds of the supply-chain tasks", "benchmarks.yardsticks:run"),
+    "mpe2": Benchmark(
+        "Cooperative navigation beside mpe2: the same returns, and the pace", "benchmarks.mpe2_check:run"
+    ),
     "leaving": Benchmark("Agents that leave early, with and without standardised values", "benchmarks.leaving:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }

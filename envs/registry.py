@@ -94,6 +94,7 @@ _BUILT_IN = {
     "resource_allocation": "envs.resource_allocation:DOMAIN",
     "energy": "envs.resource_allocation.energy:DOMAIN",
     "workforce": "envs.resource_allocation.workforce:DOMAIN",
+    "spread": "envs.particles:DOMAIN",
     "cue": "envs.cue:DOMAIN",
 }
 

@@ -19,7 +19,7 @@ def config(**env):
         (PPOConfig(), r"env: got None, allowed is a domain's name"),
         (
             PPOConfig().environment("chess"),
-            r"domain: got 'chess', allowed are trading, supply_chain, resource_allocation, energy, workforce, cue",
+            r"domain: got 'chess', allowed are trading, supply_chain, resource_allocation, energy, workforce, spread",
         ),
         (config(num_agents=-1), r"env_config.num_agents: got -1, .*greater than or equal to 1"),
         (config(agents=3), r"env_config.agents: got 3, Extra inputs are not permitted"),
