@@ -84,6 +84,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "sampling": Benchmark("Agent-steps a second against RLlib's stock runner", "benchmarks.sampling:run"),
     "training": Benchmark("A whole PPO iteration against RLlib and Stable-Baselines3", "benchmarks.training:run"),
     "off_policy": Benchmark("SAC, MADDPG and QMIX against RLlib's SAC and DQN", "benchmarks.off_policy:run"),
+    "spread": Benchmark("Cooperative navigation by every algorithm, over seeds", "benchmarks.spread:run"),
     "scaling": Benchmark("Iterations with 1 to 64 remote runners: real, replayed, on paper", "benchmarks.scaling:run"),
     "agreement": Benchmark("PPO on the stock path and on ours learns to the same score", "benchmarks.agreement:run"),
     "serving": Benchmark("Policies over HTTP against RLlib's example of a deployment", "benchmarks.serving:run"),
