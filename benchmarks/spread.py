@@ -82,7 +82,8 @@ def learn(name: str, seed: int, steps: int, evaluations: int, progress: Callable
     began = time.perf_counter()
     algorithm = algorithm_config(config).build_algo()
     try:
-        returns, taken = [_evaluated(algorithm)], []
+        taken: list[int] = []
+        returns = [_evaluated(algorithm)]
         each = config.runners.worlds * config.runners.rollout_length * max(1, config.runners.num_env_runners)
         for iteration in range(1, steps // each + 1):
             algorithm.train()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from algorithms.maddpg.network import DeterministicModule
 from algorithms.networks.distributions import Branches
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, MASK, NEXT, OBS, REWARDS
+from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, MASK, NEXT, OBS, REWARDS
 from algorithms.off_policy.critics import CentralCritic, action_width, encoded
 from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
 from algorithms.seeds import Use, generator
@@ -107,10 +107,11 @@ class MADDPGLearner(OffPolicyLearner):
             acting = rows[module][NEXT + ACTS].unsqueeze(-1)
             done[module] = actions.unflatten(0, rows[module][REWARDS].shape) * acting
         joint = self._joint(seen, done)
-        return {
-            module: self.targets(rows[module], self.target(f"critic_{module}")(joint, seen[module], done[module]))
-            for module in self.module_ids
-        }
+        targets = {}
+        for module in self.module_ids:
+            after = self.target(f"critic_{module}")(joint, seen[module], done[module])
+            targets[module] = self.targets(rows[module][REWARDS], rows[module][DISCOUNTS], after)
+        return targets
 
     def _relaxed(self, module: str, rows: Rows, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """What the policy does, `[N, A, W]`, with gradients, and what it put out before, `[N * A, …]`."""

@@ -21,7 +21,7 @@ class OffPolicyConfig(BatchedConfig):
 
     Attributes:
         replay_frames, replay_memory, learn_from, steps_per_update, batch, n_step, target_rate, target_period,
-            scale_rewards: As in `OffPolicySettings`.
+            standardise: As in `OffPolicySettings`.
         module_class: The kind of network.
     """
 
@@ -42,7 +42,7 @@ class OffPolicyConfig(BatchedConfig):
         self.n_step = 1
         self.target_rate = 0.005
         self.target_period = 200
-        self.scale_rewards = True
+        self.standardise = True
 
     def settings(self, settings: OffPolicySettings) -> Self:
         """Takes over what is said in a section of an experiment's configuration."""

@@ -7,6 +7,7 @@ its own: critics, mixers, temperatures, and the targets of all. They never leave
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +20,15 @@ from torch import Tensor, nn
 from algorithms.adam import AdamLearner
 from algorithms.networks.normaliser import StateNormaliser
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ALIVE, DISCOUNTS, NEXT, OBS, REWARDS, STATE
+from algorithms.off_policy.columns import ALIVE, NEXT, OBS, REWARDS, STATE
 from algorithms.torch_settings import matmul_precision
 
-PARTS, SCALE = "parts", "reward_scale"
+PARTS, REWARDS_SEEN = "parts", "rewards_seen"
 TARGET = "target_"
+RATE = 0.01
+"""Share of the newest minibatch in the running means of rewards."""
+SHORTEST = 0.01
+"""Horizons are not looked at beyond a hundred transitions: where nothing is discounted there is no level for ever."""
 Rows = Mapping[str, Tensor]
 """A minibatch of one module, `[N, A, …]`, by column."""
 
@@ -34,14 +39,15 @@ class OffPolicyLearner(AdamLearner):
     Attributes:
         parts: What is not a policy, by name, targets included.
         followed: What has a target, by name.
-        reward_scale: Mean square of the rewards, by whose root they are divided.
+        reward_square, reward_mean: Running means of the rewards' squares, and of the rewards.
     """
 
     # -- construction ----------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> None:
         """Makes the parts and the targets, with the policies at hand, and the optimisers, whose state is saved."""
-        self.parts, self.reward_scale = nn.ModuleDict(), torch.zeros((), dtype=torch.float64)
+        self.parts = nn.ModuleDict()
+        self.reward_square = self.reward_mean = 0.0
         states = self.config.state_size if self.config.reads_state() else 0
         if states:
             self.parts["states"] = StateNormaliser(states, self.config.network_config().clip)
@@ -173,25 +179,37 @@ class OffPolicyLearner(AdamLearner):
     @torch.no_grad()
     def _observe(self, columns: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Takes the first of the minibatches into the statistics of what is seen, and of rewards."""
-        squares: list[Tensor] = []
+        earned: list[Tensor] = []
         for module, each in columns.items():
             first = {name: array[0] for name, array in each.items()}
             self.policy(module).update_normaliser(first[OBS][first[ALIVE]])
-            squares.append(first[REWARDS][first[ALIVE]].double().square())
+            earned.append(first[REWARDS][first[ALIVE]].double())
             if "states" in self.parts and module == self.module_ids[0]:
                 normaliser = self.parts["states"]
                 assert isinstance(normaliser, StateNormaliser)
                 normaliser.merge(normaliser.sample_moments(first[STATE]))
-        found = torch.cat(squares).mean()
-        self.reward_scale = found if not self.reward_scale else self.reward_scale.lerp(found, 0.01)
+        rewards, rate = torch.cat(earned), RATE if self.reward_square else 1.0
+        if len(rewards):
+            self.reward_square += rate * (float(rewards.square().mean()) - self.reward_square)
+            self.reward_mean += rate * (float(rewards.mean()) - self.reward_mean)
 
     def _scaled(self, rows: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Rewards in units of their root mean square: step sizes and noise mean the same in all envs."""
-        if self.config.scale_rewards:
-            unit = self.reward_scale.sqrt().clamp_min(1e-8).float()
+        if self.config.standardise:
             for each in rows.values():
-                each[REWARDS] = each[REWARDS] / unit
+                each[REWARDS] = each[REWARDS] / self._unit
         return rows
+
+    @property
+    def _unit(self) -> float:
+        return max(math.sqrt(self.reward_square), 1e-8)
+
+    @property
+    def level(self) -> float:
+        """What values are counted from: the mean reward, for ever; 0 where nothing is standardised."""
+        if not self.config.standardise:
+            return 0.0
+        return self.reward_mean / self._unit / max(1 - self.config.gamma**self.config.n_step, SHORTEST)
 
     @torch.no_grad()
     def _follow(self, updates: int) -> None:
@@ -217,11 +235,20 @@ class OffPolicyLearner(AdamLearner):
             normalised: Tensor = self.parts["states"](rows[self.module_ids[0]][NEXT + STATE if following else STATE])
             return normalised
 
-    @staticmethod
-    def targets(rows: Rows, values: Tensor) -> Tensor:
-        """Rewards and what follows, `[N, A]`: `r + discount * values`, nothing beyond an agent's end."""
-        following = torch.where(rows[DISCOUNTS] > 0, values, 0.0)
-        return rows[REWARDS] + rows[DISCOUNTS] * following
+    def targets(self, rewards: Tensor, discounts: Tensor, values: Tensor, agents: int = 1) -> Tensor:
+        """What values should be: `r + discount (v + level) - level`, and nothing beyond an end, whose discount is 0.
+
+        With values counted from a level `c`, what is learned is how states and actions differ; were it 0, critics would
+        first have to learn what all have in common, step by step through their targets. Any level is right.
+
+        Args:
+            rewards: Of transitions, of any shape.
+            discounts: What their ends count.
+            values: Of where they end, counted from the level.
+            agents: Whose rewards are added up.
+        """
+        level = self.level * agents
+        return rewards + torch.where(discounts > 0, discounts * (values + level), 0.0) - level
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
@@ -230,7 +257,7 @@ class OffPolicyLearner(AdamLearner):
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
         if components is None:
             state[PARTS] = {name: tensor.cpu().numpy().copy() for name, tensor in self.parts.state_dict().items()}
-            state[SCALE] = float(self.reward_scale)
+            state[REWARDS_SEEN] = (self.reward_square, self.reward_mean)
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -239,7 +266,7 @@ class OffPolicyLearner(AdamLearner):
         if PARTS in state:
             parts = {name: torch.as_tensor(np.asarray(array)) for name, array in state[PARTS].items()}
             self.parts.load_state_dict(parts)
-            self.reward_scale = torch.tensor(state[SCALE], dtype=torch.float64)
+            self.reward_square, self.reward_mean = state[REWARDS_SEEN]
 
 
 def mean_over(values: Tensor, where: Tensor) -> Tensor:

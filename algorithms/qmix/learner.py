@@ -85,14 +85,19 @@ class QMIXLearner(OffPolicyLearner):
                 after = self.target("mixer")(following, self.states(rows, following=True))
         else:
             value, after = units.sum(dim=1), following.sum(dim=1)
-        return value, earned + discount * after, torch.ones_like(value, dtype=torch.bool)
+        agents = sum(part[REWARDS].shape[1] for part in each)
+        target = self.targets(earned, discount, after, agents)
+        return value, target, torch.ones_like(value, dtype=torch.bool)
 
     def _alone(
         self, rows: Mapping[str, Rows], chosen: Mapping[str, Tensor], best: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Each agent's values, what they should be, and who acted, `[N, all agents]`."""
         value = torch.cat([chosen[module].sum(dim=2) for module in self.module_ids], dim=1)
-        target = torch.cat([self.targets(rows[m], best[m].sum(dim=2)) for m in self.module_ids], dim=1)
+        earned, discount = (
+            torch.cat([rows[module][name] for module in self.module_ids], dim=1) for name in (REWARDS, DISCOUNTS)
+        )
+        target = self.targets(earned, discount, torch.cat([best[m].sum(dim=2) for m in self.module_ids], dim=1))
         return value, target, torch.cat([rows[module][ACTS] for module in self.module_ids], dim=1)
 
     def _chosen(self, module_id: str, rows: Rows) -> Tensor:

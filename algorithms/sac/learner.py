@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from algorithms.networks.distributions import MASKED_LOGIT, Branches, DiagonalGaussian, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.networks.squashed import squash
-from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, MASK, NEXT, OBS, REWARDS
+from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, MASK, NEXT, OBS, REWARDS
 from algorithms.off_policy.critics import ActionCritic, BranchCritic, Twin
 from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
 from algorithms.seeds import Use, generator
@@ -107,7 +107,7 @@ class SACLearner(OffPolicyLearner):
                 probabilities = choices.log_probs.exp()
                 values = (probabilities * self.target(f"critic_{module}")(seen, state)).sum((-2, -1)).amin(dim=0)
                 after = values + alpha * choices.entropy()
-            target = self.targets(rows, after.unflatten(0, shape))
+            target = self.targets(rows[REWARDS], rows[DISCOUNTS], after.unflatten(0, shape))
         seen, state = self.seen(module, rows), self._state(everything, shape[1])
         taken = rows[ACTIONS].flatten(0, 1)
         if self._continuous(module):

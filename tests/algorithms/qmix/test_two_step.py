@@ -28,7 +28,7 @@ def learned(build: Callable[[Any], Any], mixing: str) -> Any:
     network = {"kind": "flat", "hidden_sizes": (64,), "normalise": False, "policy_gain": 1.0}
     config.batched(policies="per_agent", network=network)
     config.training(lr=1e-3, gamma=GAMMA)
-    config.mixing, config.mixing_width, config.epsilon, config.scale_rewards = mixing, 8, (1.0, 1.0), False
+    config.mixing, config.mixing_width, config.epsilon, config.standardise = mixing, 8, (1.0, 1.0), False
     config.learn_from, config.steps_per_update, config.batch = 64, 4, 64
     config.target_rate, config.target_period, config.replay_frames = 0.0, 50, 4000
     algorithm = build(config)
