@@ -241,7 +241,7 @@ class AllocationEnv(BatchedEnv):
         price, carbon = self.future.price[clock][:, None], self.future.carbon[clock][:, None]
         accounts.energy += power.sum(axis=1)
         accounts.carbon += (power * carbon).sum(axis=1)
-        fair = self._fairness(jobs.by_tenant(jobs.usable * slots.value.take(jobs.place)), worked, alive)
+        fair = self._fairness(wanted, worked, alive)
         money = self.money[:, None]
         objectives: Any = np.stack(
             [paid / money, fair * alive, -power * price / money, -power * carbon / money], axis=2

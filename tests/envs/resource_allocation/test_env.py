@@ -125,6 +125,16 @@ def test_fairness_adds_up_to_what_it_came_to() -> None:
     np.testing.assert_allclose(total, 29 * equivalent(env.accounts.service(), 2.0), rtol=1e-5)
 
 
+def test_nobody_has_more_of_a_step_than_all_it_could_use() -> None:
+    """Jobs that end in it count among what was wanted, as they do among what was had."""
+    env = make(16, task=AllocationTask(max_steps=40, load=0.3, alpha=0.0, over="step"))
+    env.reset(0)
+    paid = [env.step({GROUP: np.ones((16, 8, 4), np.float32)}).objectives[GROUP][..., 1] for _ in range(39)]
+    assert env.accounts.done.sum() > 100
+    assert np.max(paid) <= 1 + 1e-6
+    assert np.mean(paid) > 0.9
+
+
 @pytest.mark.parametrize("levels", [2, 3, 5])
 def test_few_levels_ask_for_as_much_in_all(levels: int) -> None:
     """What one slot is rounded off goes to the next: a tenant's sum is off by half a level at most."""
