@@ -12,7 +12,7 @@ Both can be had from here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -336,11 +336,16 @@ class BatchedEnv(ABC):
         for name in self.groups:
             ledger.present[name][worlds] = self.alive[name][worlds]
 
-    def _alike(self, worlds: IntArray) -> list[list[int]]:
-        """Places in `worlds`, those of the same task together: a domain may draw their episodes at once."""
-        playing: dict[int, list[int]] = {}
+    def _alike(self, worlds: IntArray, causes: Callable[[Any], Hashable] = id) -> list[list[int]]:
+        """Places in `worlds`, those of alike tasks together: a domain may draw their episodes at once.
+
+        Args:
+            worlds: Indices of the worlds.
+            causes: What of a task its episodes are drawn from; by default tasks are alike if they are the same.
+        """
+        playing: dict[Hashable, list[int]] = {}
         for place, world in enumerate(worlds.tolist()):
-            playing.setdefault(id(self.tasks[world]), []).append(place)
+            playing.setdefault(causes(self.tasks[world]), []).append(place)
         return list(playing.values())
 
     def _finish(self, worlds: IntArray) -> Final:

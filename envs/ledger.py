@@ -76,8 +76,9 @@ class Ledger:
         """The rewards `[B, A]` that objectives `[B, A, R]` make, by the weights of each world's task."""
         rewards = {}
         for name, array in objectives.items():
-            # Sums along the last axis add up in the same order whatever B is; a matrix product's need not.
-            rewards[name] = (array * self.weights[:, None]).sum(axis=2).astype(np.float32)
+            # One after the other they add up in the same order whatever B is; a matrix product's need not.
+            each = zip(np.moveaxis(array, 2, 0), self.weights.T, strict=True)
+            rewards[name] = np.add.reduce([earned * weight[:, None] for earned, weight in each]).astype(np.float32)
         return rewards
 
     def means(

@@ -62,14 +62,17 @@ class Accounts:
         for field in fields(self):
             getattr(self, field.name)[worlds] = 0.0
 
-    def finish(self, slowdown: Floats) -> None:
-        """Counts jobs that are done, by the time they took over the least, `[B, A, J]`; 0 where none is done."""
-        done = slowdown > 0
-        self.done += done.sum(axis=(1, 2))
-        self.slowdown += slowdown.sum(axis=(1, 2))
-        self.worst = np.maximum(self.worst, slowdown.max(axis=(1, 2)))
-        world = np.nonzero(done)[0]
-        place = np.minimum(np.log(slowdown[done]) / np.log(WIDTH) + 1e-9, BINS - 1).astype(np.int64)
+    def finish(self, world: Ints, slowdown: Floats) -> None:
+        """Counts jobs that are done, by the time they took over the least.
+
+        Args:
+            world: World of each job, `[N]`.
+            slowdown: Its slowdown, `[N]`, 1 or more.
+        """
+        self.done += np.bincount(world, minlength=len(self.done))
+        self.slowdown += np.bincount(world, slowdown, len(self.done))
+        np.maximum.at(self.worst, world, slowdown)
+        place = np.minimum(np.log(slowdown) / np.log(WIDTH) + 1e-9, BINS - 1).astype(np.int64)
         self.slowdowns += np.bincount(world * BINS + place, minlength=self.slowdowns.size).reshape(-1, BINS)
 
     def service(self) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,9 +14,10 @@ from envs.resource_allocation.accounts import Accounts
 from envs.resource_allocation.cluster import Cluster
 from envs.resource_allocation.config import COSTS, OBJECTIVES, AllocationConfig, AllocationTask
 from envs.resource_allocation.fairness import equivalent
-from envs.resource_allocation.future import Future
+from envs.resource_allocation.future import Future, causes
+from envs.resource_allocation.jobs import Jobs
 from envs.resource_allocation.observations import Observer, Seen
-from envs.resource_allocation.placing import evicted, loads, placed
+from envs.resource_allocation.placing import Kinds, evicted, loads, placed
 from envs.resource_allocation.plan import Floats, Plan, Size
 from envs.resource_allocation.slots import DONE, Slots
 
@@ -54,6 +56,7 @@ class AllocationEnv(BatchedEnv):
         plan: The clusters.
         future: What chance has in store; for those who must know all.
         slots: The jobs in hand.
+        jobs: The same one after the other, as they were last seen: it is those that an action is about.
         accounts: What tenants have had.
         up: Share of the machines of each kind that run now, `[B, M]`.
         granted: What ran in the last step on each kind of machine, of each slot, `[B, M, A * J]`.
@@ -89,6 +92,7 @@ class AllocationEnv(BatchedEnv):
         self.plan = Plan.empty(size).worlds(num_worlds)
         self.future = Future.empty(num_worlds, size)
         self.slots = Slots.empty(num_worlds, size)
+        self.jobs = Jobs.of(self.slots)
         self.accounts = Accounts.zero(num_worlds, size.tenants)
         self.granted = np.zeros((num_worlds, size.machines, size.tenants * size.slots))
         self.money = np.ones(num_worlds)
@@ -130,8 +134,7 @@ class AllocationEnv(BatchedEnv):
             raise ValueError(f"max_steps: got {task.max_steps}, allowed is at most {rows}, the rows recorded")
 
     def _begin(self, worlds: IntArray) -> None:
-        for world in worlds.tolist():
-            self._install(world)
+        self._install(worlds)
         self._foresee(worlds, [self.streams.generators[world] for world in worlds])
         self.slots.clear(worlds)
         self.accounts.begin(worlds)
@@ -140,18 +143,20 @@ class AllocationEnv(BatchedEnv):
         clock = np.where(np.isin(np.arange(self.num_worlds), worlds), 0, self._now())
         self.slots.fill(self.future, self.plan, clock)
 
-    def _install(self, world: int) -> None:
-        """Puts a world's task in place."""
-        task = cast(AllocationTask, self.tasks[world])
-        self.plan.put(world, self._plans[self.cluster_of(task).name])
-        self.alpha[world], self._over_run[world] = task.alpha, task.over == "run"
-        self.oversubscribed[world], self._limits[world] = task.oversubscription, task.max_steps
-        self._liars[world] = np.arange(self.size.tenants) < task.liars
-        self._means[world] = task.price.mean or 1.0, task.carbon.mean or 1.0
+    def _install(self, worlds: IntArray) -> None:
+        """Puts worlds' tasks in place."""
+        for together in self._alike(worlds, lambda task: self.cluster_of(task).name):
+            self.plan.put(worlds[together], self._plans[self.cluster_of(self.tasks[worlds[together[0]]]).name])
+        for world in worlds.tolist():
+            task = cast(AllocationTask, self.tasks[world])
+            self.alpha[world], self._over_run[world] = task.alpha, task.over == "run"
+            self.oversubscribed[world], self._limits[world] = task.oversubscription, task.max_steps
+            self._liars[world] = np.arange(self.size.tenants) < task.liars
+            self._means[world] = task.price.mean or 1.0, task.carbon.mean or 1.0
 
     def _foresee(self, worlds: IntArray, streams: Sequence[np.random.Generator]) -> None:
-        """Draws worlds' episodes from the beginning of their streams, those of the same task together."""
-        for together in self._alike(worlds):
+        """Draws worlds' episodes from the beginning of their streams, those of alike tasks together."""
+        for together in self._alike(worlds, causes):
             task = cast(AllocationTask, self.tasks[worlds[together[0]]])
             cluster, tenants = self.cluster_of(task), self.tenants_of(task)
             rngs = [streams[place] for place in together]
@@ -179,18 +184,22 @@ class AllocationEnv(BatchedEnv):
 
     def requests(self, actions: Actions) -> Floats:
         """Tasks that actions ask for, of each slot, `[B, A, J]`, within quotas."""
-        chosen = actions[GROUP].astype(np.float64)
+        jobs = Jobs.of(self.slots)
+        return jobs.laid(self._asked(jobs, actions))
+
+    def _asked(self, jobs: Jobs, actions: Actions) -> Floats:
+        """Tasks that actions ask for, of each job, `[N]`, within quotas."""
+        chosen = actions[GROUP].take(jobs.place).astype(np.float64)
         discrete = self.config.action_mode == "discrete"
         start = self.config.start
         share = (
             chosen / (self.config.levels - 1) if discrete else start + np.where(chosen < 0, start, 1 - start) * chosen
         )
-        share = np.where(self._liars[..., None], 1.0, share)
-        asked = np.minimum(share * self.slots.width, self.slots.left)  # of what is left it would never be done
-        asked = asked * (self.slots.there & self.alive[GROUP][..., None])
-        part = (asked * self.slots.dominant).sum(axis=2)
+        share = np.where(self._liars.take(jobs.tenant), 1.0, share)
+        asked = np.minimum(share * jobs.width, jobs.left)  # of what is left it would never be done
+        part = jobs.by_tenant(asked * jobs.dominant)
         within = np.where(part > self.quota, self.quota / np.where(part > 0, part, 1.0), 1.0)
-        return asked * within[..., None]
+        return asked * within.take(jobs.tenant)
 
     def actions_for(self, requests: Floats) -> Actions:
         """The actions that ask for so many tasks of each slot `[B, A, J]`.
@@ -212,33 +221,32 @@ class AllocationEnv(BatchedEnv):
     # -- a step ----------------------------------------------------------------------------------------------------
 
     def _advance(self, actions: Actions) -> Outcome:
-        slots, plan, accounts = self.slots, self.plan, self.accounts
-        alive, shape = self.alive[GROUP].copy(), slots.there.shape
-        usable, value = slots.usable(), slots.value
-        capacity = self.capacity()
-        self.granted, tasks = self._granted(self.requests(actions), capacity)
-        self._stop(tasks)
-        accounts.evicted += self._evicted
-        worked = tasks * value
-        accounts.wanted += (usable * value).sum(axis=2)
-        accounts.got += worked.sum(axis=2)
+        slots, plan, accounts, jobs = self.slots, self.plan, self.accounts, self.jobs
+        alive, capacity = self.alive[GROUP].copy(), self.capacity()
+        kinds = jobs.kinds(plan)
+        granted = self._granted(jobs, kinds, self._asked(jobs, actions), capacity)
+        tasks = granted.sum(axis=0)
+        wanted, worked = jobs.by_tenant(jobs.usable * jobs.value), jobs.by_tenant(tasks * jobs.value)
+        accounts.wanted += wanted
+        accounts.got += worked
         total = np.where(plan.capacity.sum(axis=1) > 0, plan.capacity.sum(axis=1), 1.0)
         accounts.used += (self._taken.sum(axis=1) / total).sum(axis=1)
         accounts.there += (capacity.sum(axis=1) / total).sum(axis=1)
-        power = self._power(shape)
-        endless = np.isinf(slots.work)
-        slots.left = np.where(endless, slots.left, np.maximum(slots.left - tasks, 0.0))
-        slots.granted = tasks
-        paid, late = self._end(worked, value, endless)
+        power = self._power(jobs, kinds, granted)
+        left = np.maximum(self._stopped(jobs, tasks) - tasks, 0.0)
+        slots.left.put(jobs.place, left)
+        slots.granted.put(jobs.place, tasks)
+        paid, late = self._end(jobs, left, tasks)
         clock = np.arange(self.num_worlds), self._now()
         price, carbon = self.future.price[clock][:, None], self.future.carbon[clock][:, None]
         accounts.energy += power.sum(axis=1)
         accounts.carbon += (power * carbon).sum(axis=1)
-        fair = self._fairness(usable * value, worked, alive)
+        fair = self._fairness(wanted, worked, alive)
         money = self.money[:, None]
-        objectives: Any = np.stack([paid / money, np.broadcast_to(fair, alive.shape), -power * price / money,
-                               -power * carbon / money], axis=2) * alive[..., None]  # fmt: skip
-        costs = (late / money)[..., None] * alive[..., None]
+        objectives: Any = np.stack(
+            [paid / money, fair * alive, -power * price / money, -power * carbon / money], axis=2
+        )
+        costs = (late / money)[..., None]
         gone, arrived = self._move_on(alive)
         return Outcome(
             {},
@@ -248,53 +256,46 @@ class AllocationEnv(BatchedEnv):
             costs={GROUP: costs.astype(np.float32)},
         )
 
-    def _granted(self, requests: Floats, capacity: Floats) -> tuple[Floats, Floats]:
-        """What runs on each kind of machine, `[B, M, A * J]`, and of each slot, `[B, A, J]`."""
-        slots, shape = self.slots, self.slots.there.shape
-        flat = (self.num_worlds, shape[1] * shape[2])
-        needs = slots.needs.reshape(self.num_worlds, -1, flat[1])
-        allowed = slots.allowed.reshape(self.num_worlds, -1, flat[1])
+    def _granted(self, jobs: Jobs, kinds: Kinds, asked: Floats, capacity: Floats) -> Floats:
+        """What runs on each kind of machine, of each job, `[M, N]`."""
         offered = capacity * self.oversubscribed[:, None, None]
-        granted = placed(requests.reshape(flat), needs, allowed, offered, slots.gang.reshape(flat), self.config.passes)
-        self._evicted = np.zeros(self.num_worlds)
+        granted = placed(asked, jobs.gang, kinds, offered, self.config.passes)
         if (self.oversubscribed > 1).any():
-            used = needs * slots.usage.reshape(flat)[:, None]
-            kept = evicted(granted, used, slots.priority.reshape(flat), capacity)
-            self._evicted = (granted - kept).sum(axis=(1, 2))
+            used = replace(kinds, needs=kinds.needs * self.plan.usage[:, None])
+            kept = evicted(granted, used, self.plan.priority, capacity)
+            self.accounts.evicted += jobs.by_world((granted - kept).sum(axis=0))
             granted = kept
-        self._taken = loads(granted, needs)
+        self._taken = loads(kinds.by_machine(granted), kinds.needs)
         self._load = (self._taken / np.where(capacity > 0, capacity, 1.0)).max(axis=2)
-        return granted, granted.sum(axis=1).reshape(shape)
+        self.granted = np.stack([jobs.laid(on).reshape(self.num_worlds, -1) for on in granted], axis=1)
+        return granted
 
-    def _stop(self, tasks: Floats) -> None:
-        """Tasks that ran and run no more lose work."""
-        slots = self.slots
-        fewer = np.maximum(slots.granted - tasks, 0.0)
-        again = slots.left + fewer * slots.checkpoint
-        slots.left = np.where(fewer > DONE, np.minimum(again, slots.work), slots.left)
+    def _stopped(self, jobs: Jobs, tasks: Floats) -> Floats:
+        """Work left once tasks that ran and run no more have lost theirs, `[N]`."""
+        fewer = np.maximum(jobs.granted - tasks, 0.0)
+        again = jobs.left + fewer * jobs.checkpoint
+        return np.where(fewer > DONE, np.minimum(again, jobs.work), jobs.left)
 
-    def _power(self, shape: tuple[int, ...]) -> Floats:
+    def _power(self, jobs: Jobs, kinds: Kinds, granted: Floats) -> Floats:
         """Energy that each tenant's tasks draw, and its part of what idle machines do [kWh], `[B, A]`."""
-        each = np.take_along_axis(self.plan.power, self.slots.kind.reshape(shape[0], 1, -1), axis=2)
-        drawn = (self.granted * each).sum(axis=1).reshape(shape).sum(axis=2)
+        drawn = jobs.by_tenant((granted * kinds.on_machines(self.plan.power)).sum(axis=0))
         up = self.future.up[np.arange(self.num_worlds), self._now()]
         idle = (self.plan.idle * up).sum(axis=1) / np.maximum(self.alive[GROUP].sum(axis=1), 1)
         found: Floats = drawn + idle[:, None] * self.alive[GROUP]
         return found
 
-    def _end(self, worked: Floats, value: Floats, endless: Any) -> tuple[Floats, Floats]:
+    def _end(self, jobs: Jobs, left: Floats, tasks: Floats) -> tuple[Floats, Floats]:
         """Takes jobs that are done or late out of their slots; value paid, and lost, `[B, A]`."""
-        slots, accounts, clock = self.slots, self.accounts, self._now()[:, None, None]
-        finite = np.where(endless, 0.0, slots.work)
-        done = slots.there & ~endless & (slots.left <= DONE)
-        late = slots.there & ~done & (slots.due <= clock + 1)
-        least = np.maximum(np.ceil(finite / np.where(slots.there, slots.width, 1.0)), 1.0)
-        slowdown = np.where(done, (clock + 1 - slots.since) / least, 0.0)
-        accounts.finish(slowdown)
-        accounts.late += late.sum(axis=(1, 2))
-        paid = np.where(endless, worked, done * finite * value).sum(axis=2)
-        lost: Floats = (late * finite * value).sum(axis=2)
-        slots.drop(done | late)
+        after = self._now()[jobs.world] + 1
+        done = left <= DONE
+        late = ~done & (jobs.due <= after)
+        ended = np.flatnonzero(done)
+        least = np.maximum(np.ceil(jobs.work[ended] / jobs.width[ended]), 1.0)
+        self.accounts.finish(jobs.world[ended], (after[ended] - jobs.since[ended]) / least)
+        self.accounts.late += np.bincount(jobs.world[late], minlength=self.num_worlds)
+        paid = jobs.by_tenant(np.where(np.isinf(jobs.work), tasks, np.where(done, jobs.work, 0.0)) * jobs.value)
+        lost = jobs.by_tenant(np.where(late, jobs.work, 0.0) * jobs.value)
+        self.slots.drop(jobs.place[done | late])
         return paid, lost
 
     def _fairness(self, wanted: Floats, worked: Floats, alive: Any) -> Floats:
@@ -303,8 +304,8 @@ class AllocationEnv(BatchedEnv):
         before, self._fair = self._fair, equivalent(self.accounts.service(), self.alpha, alive)
         found = steps * self._fair - (steps - 1) * before
         if not self._over_run.all():
-            want, got = wanted.sum(axis=2), worked.sum(axis=2)
-            now = equivalent(np.where(want > 0, got / np.where(want > 0, want, 1.0), 1.0), self.alpha, alive)
+            share = np.where(wanted > 0, worked / np.where(wanted > 0, wanted, 1.0), 1.0)
+            now = equivalent(share, self.alpha, alive)
             found = np.where(self._over_run, found, now)
         return found[:, None]
 
@@ -314,10 +315,11 @@ class AllocationEnv(BatchedEnv):
         present = self.future.present[np.arange(self.num_worlds), after]
         gone, arrived = alive & ~present, present & ~alive
         accounts = self.accounts
-        there = self.slots.there.sum(axis=2)
-        self.slots.drop(np.broadcast_to(gone[..., None], self.slots.there.shape))
         came = self.future.came[np.arange(self.num_worlds), after]
-        accounts.lost += (gone * (there + came - self.slots.taken)).sum(axis=1)
+        if gone.any():
+            held = self.slots.there & gone[..., None]
+            accounts.lost += (gone * (came - self.slots.taken)).sum(axis=1) + held.sum(axis=(1, 2))
+            self.slots.drop(np.flatnonzero(held))
         self.slots.taken = np.where(present, self.slots.taken, came)
         for field in ("wanted", "got"):
             getattr(accounts, field)[gone] = 0.0
@@ -329,9 +331,10 @@ class AllocationEnv(BatchedEnv):
     def _observe(self) -> Observation:
         worlds, now = np.arange(self.num_worlds), self._now()
         alive, slots = self.alive[GROUP], self.slots
+        self.jobs = Jobs.of(slots)
         seen = Seen(
             self.plan,
-            slots,
+            self.jobs,
             self.accounts,
             now,
             alive,
@@ -348,7 +351,7 @@ class AllocationEnv(BatchedEnv):
             self.quota,
         )
         table, state = self._observer.write(seen)
-        exists = slots.there & alive[..., None]
+        exists = slots.there.copy()
         if self.config.action_mode == "discrete":
             first = np.arange(self.config.levels) == 0
             exists = (exists[..., None] | first).reshape(*exists.shape[:2], -1)
@@ -367,10 +370,10 @@ class AllocationEnv(BatchedEnv):
 
     def _set_state(self, state: dict[str, Any]) -> None:
         worlds = np.arange(self.num_worlds)
-        for world in worlds.tolist():
-            self._install(world)
+        self._install(worlds)
         self._foresee(worlds, [self.streams.again(world) for world in worlds.tolist()])
         self.slots.set_state(state["slots"])
+        self.jobs = Jobs.of(self.slots)
         self.accounts.set_state(state["accounts"])
         for name, array in state["tables"].items():
             setattr(self, name, array.copy())

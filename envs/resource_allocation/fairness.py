@@ -28,16 +28,19 @@ def equivalent(levels: Floats, alpha: Any, who: NDArray[np.bool_] | None = None)
         who: Who counts, `[..., A]`; all if None. Where nobody does, it is 1.
     """
     there = np.ones(levels.shape, np.bool_) if who is None else who
-    alpha = np.broadcast_to(np.asarray(alpha, np.float64), levels.shape[:-1])[..., None]
+    alpha = np.asarray(alpha, np.float64)[..., None]
     count = np.maximum(there.sum(axis=-1, keepdims=True), 1)
     kept = np.where(there, np.maximum(levels, LEAST), 1.0)
-    least = kept.min(axis=-1, where=there, initial=np.inf, keepdims=True)
+    least = np.where(there, kept, np.inf).min(axis=-1, initial=np.inf, keepdims=True)
     least = np.where(np.isfinite(least), least, 1.0)
     shares = kept / least  # one or more, so that large powers do not overflow
     power = 1.0 - np.minimum(alpha, LARGEST)
     geometric = np.abs(power) < 1e-9
     safe = np.where(geometric, 1.0, power)
-    summed = np.where(there, np.where(geometric, np.log(shares), shares**safe), 0.0).sum(axis=-1, keepdims=True) / count
+    utility = np.empty_like(shares)
+    np.log(shares, out=utility, where=geometric)
+    np.power(shares, safe, out=utility, where=~geometric)
+    summed = np.where(there, utility, 0.0).sum(axis=-1, keepdims=True) / count
     whole = np.where(geometric, np.exp(np.where(geometric, summed, 0.0)), np.maximum(summed, 1e-300) ** (1.0 / safe))
     found: Floats = np.where(alpha >= LARGEST, least, least * whole)[..., 0]
     return found

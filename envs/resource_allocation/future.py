@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,6 +16,8 @@ from envs.streams import drawn_by
 Bools = NDArray[np.bool_]
 LONGEST = 100.0
 """Work is cut off at so many times its mean."""
+COUNTS = {"name", "drawn", "oversubscription", "liars", "alpha", "over", "fairness", "carbon_price", "worth"}
+"""Fields of a task that say what is made of what comes, and nothing of what comes."""
 
 
 @dataclass
@@ -105,11 +107,15 @@ class Future:
         factors[:, :, :tenants] = task.workload.draw(steps, tenants, rngs)
         rate, scale, expected = rates(plan, task.load, tenants)
         counts = self._counts(rate[kind], factors * present, rngs)
-        self._longer(steps, int(counts.sum(axis=(1, 3)).max(initial=1)))
+        came = np.zeros(counts.shape[:3], np.int64)
+        for place in range(counts.shape[3]):  # along so short an axis a sum is slow
+            came += counts[..., place]
+        np.cumsum(came, axis=1, out=came)
+        self._longer(steps, int(came[:, -1].max(initial=1)))
         self._lay(worlds, counts, plan, rngs)
         self.kind[worlds], self.scale[worlds], self.expected[worlds] = kind, scale, expected
         self.present[worlds, :steps] = present
-        self.came[worlds, :steps] = counts.sum(axis=3).cumsum(axis=1)
+        self.came[worlds, :steps] = came
         self.up[worlds] = 1.0
         if task.failures is not None:
             names = tuple(name for name, machines in cluster.machines.items() for _ in range(machines.count))
@@ -136,7 +142,8 @@ class Future:
         """Writes down the jobs one after the other."""
         order = counts.swapaxes(1, 2)  # [E, A, T, K]
         each = order.reshape(*order.shape[:2], -1)
-        number = np.repeat(np.arange(each.size), each.ravel())
+        some = np.flatnonzero(each)
+        number = np.repeat(some, each.take(some))
         row, place = np.divmod(number, each.shape[2])
         total = each.sum(axis=2).ravel()
         rank = np.arange(len(row)) - np.repeat(total.cumsum() - total, total)
@@ -150,6 +157,11 @@ class Future:
         self.at[worlds], self.job[worlds], self.work[worlds] = np.iinfo(np.int64).max, 0, 0.0
         self.at[where], self.job[where] = at, job
         self.work[where] = np.where(np.isfinite(mean), work, np.inf)
+
+
+def causes(task: AllocationTask) -> Hashable:
+    """What of a task its future depends on: where that is the same, episodes are drawn together."""
+    return task.model_dump_json(exclude=COUNTS)
 
 
 def rates(plan: Plan, load: float, tenants: int) -> tuple[Floats, float, float]:

@@ -6,6 +6,7 @@ holds among a hundred.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from envs.layout import EntityTable, ObservationLayout
 from envs.resource_allocation.accounts import Accounts
-from envs.resource_allocation.placing import fitting, per_unit
+from envs.resource_allocation.jobs import Jobs
+from envs.resource_allocation.placing import fitting, loads, per_unit
 from envs.resource_allocation.plan import Bools, Floats, Ints, Plan, Size
-from envs.resource_allocation.slots import Slots
-from envs.resource_allocation.urgency import ahead, least_time, marginal_welfare
+from envs.resource_allocation.urgency import ahead, marginal_welfare
 from envs.utility import least
 
+Floats32 = NDArray[np.float32]
 OWN = (
     "service",
     "mean_service",
@@ -76,7 +78,7 @@ class Seen:
     """What there is to be seen.
 
     Attributes:
-        plan, slots, accounts: As they stand.
+        plan, jobs, accounts: As they stand.
         clock: Present step, `[B]`.
         alive: Who is there, `[B, A]`.
         backlog: Jobs that wait for a slot, `[B, A]`.
@@ -92,7 +94,7 @@ class Seen:
     """
 
     plan: Plan
-    slots: Slots
+    jobs: Jobs
     accounts: Accounts
     clock: Ints
     alive: Bools
@@ -129,89 +131,100 @@ class Observer:
         self.layout = layout_of(size)
         self.out = np.zeros((worlds, size.tenants, self.layout.size), np.float32)
         jobs, machines = self.layout.places
-        self._jobs_out, self._machines_out = jobs.values_of(self.out), machines.values_of(self.out)
-        self._exists, self._stand = self.out[:, :, jobs.exists], self.out[:, :, machines.exists]
+        rows = self.out.reshape(-1, self.layout.size)  # a row for each tenant of all worlds
+        self._own, self._jobs, self._exists = self.layout.own_of(self.out), jobs.values_of(rows), rows[:, jobs.exists]
+        self._in_hand = self.out[:, :, jobs.values.start : jobs.exists.stop]
+        self._machines = self.out[:, :, machines.values.start : machines.exists.stop]
 
-    def write(self, seen: Seen) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def write(self, seen: Seen) -> tuple[Floats32, Floats32]:
         """Observations of all tenants, `[B, A, D]`, in an array that the next call reuses; and the state `[B, S]`."""
-        plan, slots = seen.plan, seen.slots
-        even = 1.0 / np.maximum(seen.alive.sum(axis=1), 1)
-        dominant = slots.dominant
-        parts = dominant * slots.usable()
-        self._write_jobs(seen, dominant, parts, even)
-        asked, got = parts.sum(axis=2), (dominant * slots.granted).sum(axis=2)
-        self._write_own(seen, asked, got, even)
-        total = plan.capacity.sum(axis=1, keepdims=True)
-        machines = np.stack(
-            [(plan.capacity / np.where(total > 0, total, 1.0)).mean(axis=2), seen.up, seen.load], axis=2
-        )
-        self._machines_out[...] = machines[:, None]
-        self._stand[...] = (plan.count > 0)[:, None]
-        self.out *= seen.alive[..., None]
-        np.clip(self.out, -MOST, MOST, out=self.out)
-        service = np.where(seen.alive, seen.accounts.service(), 0.0)
-        state = np.concatenate([service, asked / even[:, None], seen.alive, seen.up, seen.load], axis=1)
+        jobs, alive = seen.jobs, seen.alive
+        even = 1.0 / np.maximum(alive.sum(axis=1), 1)
+        parts, service = jobs.dominant * jobs.usable, seen.accounts.service()
+        asked = jobs.by_tenant(parts)
+        own = self._of_tenants(seen, service, asked, jobs.by_tenant(jobs.dominant * jobs.granted), even)
+        for place, values in enumerate(own):
+            self._own[..., place] = values
+        self._in_hand[...] = 0.0
+        slot = jobs.tenant, jobs.place % jobs.shape[2]
+        self._jobs[slot] = self._of_jobs(seen, parts, even).T
+        self._exists[slot] = 1.0
+        self._machines[...] = self._of_machines(seen)[:, None]
+        self.out[~alive] = 0.0
+        standing = np.where(alive, service, 0.0)
+        state = np.concatenate([standing, asked / even[:, None], alive, seen.up, seen.load], axis=1)
         return self.out, np.clip(state, 0.0, MOST).astype(np.float32)
 
-    def _write_own(self, seen: Seen, asked: Floats, got: Floats, even: Floats) -> None:
-        service = seen.accounts.service()
+    def _of_machines(self, seen: Seen) -> Floats32:
+        """What is seen of machines, and which there are, as it lies in observations, `[B, M * F + M]`."""
+        shares = seen.plan.capacity / _some(seen.plan.capacity.sum(axis=1, keepdims=True))
+        machines = _cut_off((shares.mean(axis=2), seen.up, seen.load), seen.up.shape)
+        return np.concatenate([np.moveaxis(machines, 0, -1).reshape(len(shares), -1), seen.plan.count > 0], axis=1)
+
+    def _of_tenants(self, seen: Seen, service: Floats, asked: Floats, got: Floats, even: Floats) -> Floats32:
+        """What is seen of each tenant, `[O, B, A]`."""
         count = np.maximum(seen.alive.sum(axis=1), 1)
         mean = np.where(seen.alive, service, 0.0).sum(axis=1) / count
-        own: tuple[Any, ...] = (
+        each: tuple[Any, ...] = (
             service,
             mean[:, None],
             least(service, seen.alive)[:, None],
             asked / even[:, None],
             asked.sum(axis=1)[:, None],
             got / even[:, None],
-            seen.backlog / seen.slots.there.shape[2],
+            seen.backlog / seen.jobs.shape[2],
             seen.quota / even[:, None],
             seen.left[:, None],
             seen.price[:, None],
             seen.carbon[:, None],
             (seen.alpha / (1 + seen.alpha))[:, None],
+            *seen.weights.T[..., None],
         )
-        for place, values in enumerate(own):
-            self.out[:, :, place] = values
-        self.out[:, :, len(own) : len(OWN)] = seen.weights[:, None]
+        return _cut_off(each, service.shape)
 
-    def _write_jobs(self, seen: Seen, dominant: Floats, parts: Floats, even: Floats) -> None:
-        plan, slots, out = seen.plan, seen.slots, self._jobs_out
-        there, shape = slots.there, slots.there.shape
-        width = np.where(there, slots.width, 1.0)
-        takes = least_time(slots)
-        slack = (slots.due - seen.clock[:, None, None] - takes) / 10
-        value = slots.value / np.where(dominant > 0, dominant, 1.0)
-        usual = value.sum(axis=(1, 2)) / np.maximum(there.sum(axis=(1, 2)), 1)
-        flat, running = (shape[0], -1, shape[1] * shape[2]), plan.capacity * seen.up[..., None]
-        each = per_unit(slots.needs.reshape(flat))
-        fits = fitting(each, slots.allowed.reshape(flat), running).sum(axis=1).reshape(shape)
-        self._exists[...] = there
-        out[..., 0] = parts / even[:, None, None]
-        out[..., 1] = takes / 10
-        out[..., 2] = np.where(np.isinf(slack), FAR, slack)
-        out[..., 3] = slots.granted / width
-        out[..., 4] = value / np.where(usual > 0, usual, 1.0)[:, None, None]
-        out[..., 5] = np.minimum(fits / width, 1.0)
-        out[..., 6] = slots.gang / width
-        out[..., 7] = (seen.clock[:, None, None] - slots.since) / 10
-        out[..., 8] = slots.priority
-        out[..., 9] = slots.checkpoint / np.where(np.isfinite(slots.work) & there, np.maximum(slots.work, 1.0), 1.0)
-        usable = slots.usable()
-        running_all = running.sum(axis=1)
-        there_is = np.where(running_all > 0, running_all, 1e-9)[:, :, None, None]
+    def _of_jobs(self, seen: Seen, parts: Floats, even: Floats) -> Floats32:
+        """What is seen of each job, `[F, N]`."""
+        plan, jobs = seen.plan, seen.jobs
+        world, width, kinds = jobs.world, jobs.width, jobs.kinds(plan)
+        slack = (jobs.due - seen.clock[world] - jobs.takes) / 10
+        value = jobs.value / jobs.dominant
+        usual = jobs.by_world(value) / np.maximum(jobs.count, 1)
+        running = plan.capacity * seen.up[..., None]
+        fits = kinds.each(fitting(per_unit(kinds.needs), kinds.allowed, running).sum(axis=1))
+        total, up = _some(plan.capacity.sum(axis=1))[..., None], running.sum(axis=1)[..., None]
+        amounts = kinds.needs / total  # what a task takes of all there is
+        pressed = (amounts * loads(kinds.together(jobs.usable)[:, None], amounts).swapaxes(1, 2)).sum(axis=1)
         index = marginal_welfare(
-            slots, seen.accounts, seen.clock, seen.alive, seen.alpha, seen.weights, seen.money, seen.energy
+            jobs, seen.accounts, seen.clock, seen.alive, seen.alpha, seen.weights, seen.money, seen.energy
         )
-        out[..., 10] = np.minimum(ahead(index, slots.needs * usable[:, None] / there_is, slots.needs > 0), MOST)
-        total = plan.capacity.sum(axis=1)
-        amounts = slots.needs.reshape(flat) / np.where(total > 0, total, 1.0)[..., None]
-        asked = (amounts * usable.reshape(shape[0], 1, -1)).sum(axis=2)
-        pressed, all_of = (amounts * asked[..., None]).sum(axis=1), amounts.sum(axis=1)
-        out[..., 11] = (pressed / np.where(all_of > 0, all_of, 1.0)).reshape(shape)
-        worth = np.where(slots.value > 0, slots.value, 1.0)
-        out[..., 12] = np.minimum(slots.draws * seen.energy[:, None, None] / worth, MOST)
-        for resource in range(total.shape[1]):
-            part = even * np.where(total[:, resource] > 0, total[:, resource], 1.0)
-            out[..., len(JOBS) + resource] = slots.needs[:, resource] * width / part[:, None, None]
-        out *= there[..., None]
+        asked = kinds.on_machines(kinds.needs / np.where(up > 0, up, 1e-9)) * jobs.usable
+        each = (
+            parts / even[world],
+            jobs.takes / 10,
+            np.where(np.isinf(slack), FAR, slack),
+            jobs.granted / width,
+            value / usual[world],
+            np.minimum(fits / width, 1.0),
+            jobs.gang / width,
+            (seen.clock[world] - jobs.since) / 10,
+            jobs.priority,
+            jobs.checkpoint / np.where(np.isfinite(jobs.work), np.maximum(jobs.work, 1.0), 1.0),
+            ahead(world, index, asked),
+            kinds.each(pressed / _some(amounts.sum(axis=1))),
+            jobs.draws * seen.energy[world] / jobs.value,
+            *(kinds.on_machines(amounts / even[:, None, None]) * width),
+        )
+        return _cut_off(each, world.shape)
+
+
+def _some(amounts: Floats) -> Floats:
+    """What shares are taken of: 1 where there is nothing."""
+    return np.where(amounts > 0, amounts, 1.0)
+
+
+def _cut_off(each: Sequence[Any], shape: tuple[int, ...]) -> Floats32:
+    """Features of the given shape one after the other, `[F, ...]`, none beyond `MOST`."""
+    found = np.empty((len(each), *shape), np.float32)
+    for place, values in enumerate(each):
+        found[place] = values
+    return np.clip(found, -MOST, MOST, out=found)

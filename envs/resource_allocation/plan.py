@@ -143,7 +143,7 @@ class Plan:
         """The plan for `count` worlds alike, arrays with an axis before all others."""
         return Plan(**{f.name: np.repeat(getattr(self, f.name)[None], count, axis=0) for f in fields(self)})
 
-    def put(self, world: int, plan: Plan) -> None:
-        """Has one world play another cluster."""
+    def put(self, worlds: Ints, plan: Plan) -> None:
+        """Has some worlds play another cluster."""
         for field in fields(self):
-            getattr(self, field.name)[world] = getattr(plan, field.name)
+            getattr(self, field.name)[worlds] = getattr(plan, field.name)

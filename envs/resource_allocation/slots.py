@@ -12,6 +12,8 @@ from envs.resource_allocation.plan import Bools, Floats, Ints, Plan, Size
 
 DONE = 1e-9
 """Work that counts as none [task-steps]."""
+OF_KIND = ("value", "dominant", "draws", "gang", "checkpoint", "usage", "priority")
+"""What a job has from its kind."""
 
 
 @dataclass
@@ -82,14 +84,11 @@ class Slots:
         for array in vars(self).values():
             array[worlds] = 0
 
-    def drop(self, gone: Bools) -> None:
-        """Empties slots, `[B, A, J]`."""
-        where = np.nonzero(gone)
-        if not len(where[0]):
-            return
+    def drop(self, places: Ints) -> None:
+        """Empties slots, all worlds' and tenants' slots numbered through."""
         for name, array in vars(self).items():
             if name not in ("needs", "allowed", "taken"):
-                array[where] = 0
+                array.reshape(-1)[places] = 0
 
     def fill(self, future: Future, plan: Plan, clock: Ints) -> None:
         """Puts jobs that have come by `clock` `[B]` into free slots, the first that came first.
@@ -100,32 +99,27 @@ class Slots:
             clock: The step in which they can be asked for first.
         """
         worlds = np.arange(len(clock))
-        waiting = future.came[worlds, clock] - self.taken
-        free = ~self.there & future.present[worlds, clock][:, :, None]
-        rank = free.cumsum(axis=2) - 1
-        filled = free & (rank < waiting[:, :, None])
-        if not filled.any():
-            return
-        where = np.nonzero(filled)
-        world, tenant, _ = where
-        number = self.taken[world, tenant] + rank[filled]
+        waiting = np.where(future.present[worlds, clock], future.came[worlds, clock] - self.taken, 0)
+        world, tenant = np.nonzero(waiting > 0)
+        free = ~self.there[world, tenant]
+        rank = free.cumsum(axis=1) - 1
+        row, slot = np.nonzero(free & (rank < waiting[world, tenant][:, None]))
+        world, tenant, rank = world[row], tenant[row], rank[row, slot]
+        number = self.taken[world, tenant] + rank
+        np.add.at(self.taken, (world, tenant), 1)
         kind, work, since = (getattr(future, name)[world, tenant, number] for name in ("job", "work", "at"))
-        endless = np.isinf(work)
-        width = plan.width[world, kind] * np.where(endless, future.scale[world], 1.0)
-        slack = plan.slack[world, kind]
+        place = np.ravel_multi_index((world, tenant, slot), self.there.shape)
+        row = world * plan.width.shape[1] + kind
+        endless, slack = np.isinf(work), plan.slack.take(row)
+        width = plan.width.take(row) * np.where(endless, future.scale[world], 1.0)
         takes = np.ceil(np.where(endless, 0.0, work) / width)
-        self.there[where], self.kind[where], self.since[where] = True, kind, since
-        self.left[where] = self.work[where] = work
-        self.width[where], self.granted[where] = width, 0.0
-        self.due[where] = since + np.where(
-            np.isinf(slack), np.inf, np.ceil(np.where(np.isinf(slack), 0.0, slack) * takes)
-        )
-        for name in ("value", "dominant", "draws", "gang", "checkpoint", "usage", "priority"):
-            getattr(self, name)[where] = getattr(plan, name)[world, kind]
-        world, tenant, slot = where
+        due = since + np.where(np.isinf(slack), np.inf, np.ceil(np.where(np.isinf(slack), 0.0, slack) * takes))
+        values = {"there": True, "kind": kind, "left": work, "work": work, "due": due, "since": since, "width": width}
+        values |= {name: getattr(plan, name).take(row) for name in OF_KIND}
+        for name, value in values.items():
+            getattr(self, name).reshape(-1)[place] = value
         self.needs[world, :, tenant, slot] = plan.needs[world, kind]
         self.allowed[world, :, tenant, slot] = plan.allowed[world, kind]
-        self.taken += filled.sum(axis=2)
 
     def usable(self) -> Floats:
         """Tasks that could run in a step: no more than there is work for, `[B, A, J]`."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from envs.resource_allocation.accounts import Accounts
 from envs.resource_allocation.fairness import LEAST, equivalent
+from envs.resource_allocation.jobs import Jobs
 from envs.resource_allocation.plan import Bools, Floats, Ints
-from envs.resource_allocation.slots import Slots
 
 SHARPEST = 8.0
 """Largest aversion to inequality that is reckoned with: beyond it one tenant's need hides all others'."""
@@ -20,7 +18,7 @@ EVEN = 0.3
 
 
 def marginal_welfare(
-    slots: Slots,
+    jobs: Jobs,
     accounts: Accounts,
     clock: Ints,
     alive: Bools,
@@ -29,7 +27,7 @@ def marginal_welfare(
     money: Floats,
     energy: Floats,
 ) -> Floats:
-    """What a task of each job adds to welfare, for what it takes of the cluster, `[B, A, J]`.
+    """What a task of each job adds to welfare, for what it takes of the cluster, `[N]`.
 
     Gradient scheduling (Stolyar 2005): in each step the work is done whose marginal utility is largest, given what
     everybody has had so far; for concave utilities of long-run averages it is asymptotically optimal. Of a task of a
@@ -44,7 +42,7 @@ def marginal_welfare(
     late. What runs counts more by the work it would lose if it were stopped.
 
     Args:
-        slots: The jobs.
+        jobs: The jobs in hand.
         accounts: What tenants have had.
         clock: Steps so far, `[B]`.
         alive: Who is there, `[B, A]`.
@@ -53,48 +51,49 @@ def marginal_welfare(
         money: Value that comes in a step to a tenant [currency], `[B]`.
         energy: What energy costs now, its carbon included [currency a kWh], `[B]`.
     """
-    count = np.maximum(alive.sum(axis=1), 1)[:, None]
-    endless = np.isinf(slots.work)
-    takes = least_time(slots)
-    slack = slots.due - clock[:, None, None] - takes
-    usual = takes.sum(axis=(1, 2)) / np.maximum(slots.there.sum(axis=(1, 2)), 1)
-    pressing = np.exp(-np.clip(slack, 0.0, 1e3) / (PATIENCE * np.maximum(usual, 1.0)[:, None, None]))
-    urgency = np.where(np.isinf(slots.due), 1.0, np.where(slack < -1e-9, 0.0, pressing))
-    earned = weights[:, 0, None, None] / (count * money[:, None])[..., None] * urgency
+    count = np.maximum(alive.sum(axis=1), 1)
+    money_of_all = count * money
+    world, endless = jobs.world, np.isinf(jobs.work)
+    usual = jobs.by_world(jobs.takes) / np.maximum(jobs.count, 1)
+    slack = jobs.due - clock[world] - jobs.takes
+    pressing = np.exp(-np.clip(slack, 0.0, 1e3) / (PATIENCE * np.maximum(usual, 1.0))[world])
+    urgency = np.where(np.isinf(jobs.due), 1.0, np.where(slack < -1e-9, 0.0, pressing))
+    earned = (weights[:, 0] / money_of_all)[world] * urgency
     service = np.maximum(accounts.service(), LEAST)
     even = equivalent(service, alpha, alive)[:, None]
-    wanted = accounts.wanted + (slots.usable() * slots.value).sum(axis=2)
+    wanted = accounts.wanted + jobs.by_tenant(jobs.usable * jobs.value)
     share = (even / service) ** np.minimum(alpha[:, None], SHARPEST)
     fairness = np.maximum(weights[:, 1], EVEN * weights[:, 0])
-    fair = (fairness * (clock + 1))[:, None] / count * share / np.where(wanted > 0, wanted, 1.0)
-    share_of_cluster = np.where(slots.dominant > 0, slots.dominant, 1.0)
-    drawn = slots.draws * (energy[:, None] / (count * money[:, None]))[..., None]
-    left: Any = np.where(endless, 1.0, np.maximum(slots.left, 1.0))
-    kept = 1.0 + slots.checkpoint * slots.granted / np.where(slots.there, slots.width, 1.0)
-    gained = slots.value * kept * (earned * np.where(endless, 1.0, slots.work) / left + fair[..., None])
-    found: Floats = (gained - drawn) / share_of_cluster
+    fair = (fairness * (clock + 1) / count)[:, None] * share / np.where(wanted > 0, wanted, 1.0)
+    left = np.where(endless, 1.0, np.maximum(jobs.left, 1.0))
+    kept = 1.0 + jobs.checkpoint * jobs.granted / jobs.width
+    gained = jobs.value * kept * (earned * np.where(endless, 1.0, jobs.work) / left + fair.take(jobs.tenant))
+    found: Floats = (gained - jobs.draws * (energy / money_of_all)[world]) / jobs.dominant
     return found
 
 
-def least_time(slots: Slots) -> Floats:
-    """Least time that a job still takes, `[B, A, J]` [steps]; 0 of one that never ends."""
-    return np.where(np.isinf(slots.left), 0.0, slots.left) / np.where(slots.there, slots.width, 1.0)
-
-
-def ahead(index: Floats, asked: Floats, needed: Bools) -> Floats:
-    """What jobs that come before take of a job's scarcest resource, `[B, A, J]`: 1 is all there is.
+def ahead(world: Ints, index: Floats, asked: Floats) -> Floats:
+    """What jobs of a world that come before take of a job's scarcest resource, `[N]`: 1 is all there is.
 
     Args:
-        index: How pressing each job is, `[B, A, J]`: the largest first.
-        asked: What each could use of each resource, beside what there is, `[B, R, A, J]`.
-        needed: Whether it needs any of it, `[B, R, A, J]`.
+        world: World of each job, `[N]`, in ascending order.
+        index: How pressing it is, `[N]`: the largest first.
+        asked: What it could use of each resource, beside what there is, `[R, N]`; 0 of what it does not need.
     """
-    flat = (*asked.shape[:2], -1)
-    amounts = asked.reshape(flat)
-    order = np.argsort(-index.reshape(len(index), -1), axis=1, kind="stable")[:, None]
-    inverse = np.empty_like(order)
-    np.put_along_axis(inverse, order, np.arange(order.shape[2])[None, None], axis=2)
-    before = np.take_along_axis(amounts, order, axis=2).cumsum(axis=2)
-    found = np.take_along_axis(before, inverse, axis=2) - amounts
-    most: Floats = np.where(needed, found.reshape(asked.shape), 0.0).max(axis=1)
-    return most
+    count = np.bincount(world)
+    first, table = count.cumsum() - count, (len(count), count.max(initial=0))
+    row = (
+        np.arange(len(world)) + (np.arange(table[0]) * table[1] - first)[world]
+    )  # in a table with a row for each world
+    key = np.full(table, np.inf)
+    key.put(row, -index)
+    order = (key.argsort(axis=1, kind="stable") + first[:, None]).take(row)
+    amounts, most = np.zeros(table), np.zeros(len(world))
+    for resource in asked:
+        own = resource.take(order)
+        amounts.put(row, own)
+        before = amounts.cumsum(axis=1).take(row) - own
+        np.maximum(most, before * (own > 0), out=most)
+    found = np.empty_like(most)
+    found[order] = most
+    return found

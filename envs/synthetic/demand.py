@@ -174,7 +174,7 @@ class Customers:
         usual = self._expected[:steps]
         means = np.repeat(usual[None], len(rngs), axis=0)
         for column, promotion in self._promoted:
-            means[:, :, column] *= lifted(promotion, steps, rngs)
+            means[:, :, column] *= lifted(promotion, drawn_by(rngs, lambda rng: rng.random(steps)))
         deviation = np.sqrt(1 - self._common) * drawn_by(rngs, lambda rng: rng.standard_normal(usual.shape))
         deviation += np.sqrt(self._common) * drawn_by(rngs, lambda rng: rng.standard_normal((steps, 1)))
         if self._rho.any():
@@ -198,11 +198,16 @@ class Customers:
         return found
 
 
-def lifted(promotion: Promotion, steps: int, rngs: Sequence[np.random.Generator]) -> Floats:
-    """What the mean is multiplied by in each step, `[E, T]`."""
-    begins = drawn_by(rngs, lambda rng: rng.random(steps)) < promotion.chance
-    left, lift = np.zeros(len(rngs), np.int64), np.ones(begins.shape)
-    for step in range(steps):
-        left = np.where((left == 0) & begins[:, step], promotion.length, np.maximum(left - 1, 0))
-        lift[left > 0, step] = promotion.lift
-    return lift
+def lifted(promotion: Promotion, luck: Floats) -> Floats:
+    """What the mean is multiplied by in each step, `[..., T]`.
+
+    Args:
+        promotion: What begins by chance.
+        luck: Evenly drawn from 0 to 1, one number for each step, `[..., T]`.
+    """
+    begins = np.moveaxis(luck < promotion.chance, -1, 0)
+    left, on = np.zeros(luck.shape[:-1], np.int64), np.zeros(begins.shape, np.bool_)
+    for step, begun in enumerate(begins):
+        left = np.where((left == 0) & begun, promotion.length, np.maximum(left - 1, 0))
+        np.greater(left, 0, out=on[step, ...])
+    return np.where(np.moveaxis(on, 0, -1), promotion.lift, 1.0)

@@ -64,16 +64,16 @@ class Workload(BaseModel):
             return self._replayed(steps, tenants, rngs)
         found = np.ones((len(rngs), steps, tenants))
         if self.season is not None:
-            phase = np.full((len(rngs), 1, tenants), self.season.phase)
+            phase = np.full((1, 1, 1), self.season.phase)
             if self.scattered:
-                phase += self.season.period * drawn_by(rngs, lambda rng: rng.random((1, tenants)))
+                phase = phase + self.season.period * drawn_by(rngs, lambda rng: rng.random((1, tenants)))
             clock = np.arange(steps)[:, None]
             found *= 1 + self.season.amplitude * np.sin(2 * np.pi * (clock + phase) / self.season.period)
         if self.burst is not None:
-            for tenant in range(tenants):
-                found[:, :, tenant] *= lifted(self.burst, steps, rngs)
+            luck = drawn_by(rngs, lambda rng: rng.random((tenants, steps)))
+            found *= lifted(self.burst, luck).swapaxes(1, 2)
         if self.crowd is not None:
-            found *= lifted(self.crowd, steps, rngs)[:, :, None]
+            found *= lifted(self.crowd, drawn_by(rngs, lambda rng: rng.random(steps)))[:, :, None]
         if self.cv:
             found *= self._noise(steps, tenants, rngs)
         return found

@@ -8,8 +8,9 @@ import numpy as np
 
 from envs.base import Actions, BatchedEnv, Observation
 from envs.resource_allocation.env import GROUP, AllocationEnv
+from envs.resource_allocation.jobs import Jobs
 from envs.resource_allocation.plan import Floats
-from envs.resource_allocation.urgency import least_time, marginal_welfare
+from envs.resource_allocation.urgency import marginal_welfare
 from policies.base import Policy, PolicyState
 from policies.heuristics.resource_allocation.drf import drf
 from policies.heuristics.resource_allocation.filling import filled
@@ -122,7 +123,8 @@ class ShortestJob(Ordered):
 
     def index(self) -> Floats:
         """The shortest first."""
-        return -least_time(self._env.slots)
+        jobs = Jobs.of(self._env.slots)
+        return -jobs.laid(jobs.takes)
 
 
 class EarliestDeadline(Ordered):
@@ -228,8 +230,9 @@ class MarginalWelfare(Ordered):
     def index(self) -> Floats:
         """Marginal welfare for what it takes."""
         env = self._env
+        jobs = Jobs.of(env.slots)
         found = marginal_welfare(
-            env.slots,
+            jobs,
             env.accounts,
             env.clock,
             env.alive[GROUP],
@@ -238,4 +241,4 @@ class MarginalWelfare(Ordered):
             env.money,
             env.energy_price(),
         )
-        return np.where(found > 0, found, NEVER)
+        return np.where(jobs.laid(found) > 0, jobs.laid(found), NEVER)

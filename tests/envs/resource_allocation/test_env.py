@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from envs.contract import check_env
 from envs.resource_allocation import AllocationConfig, AllocationEnv, AllocationTask
+from envs.resource_allocation.config import Tariff
 from envs.resource_allocation.env import GROUP
 from envs.resource_allocation.fairness import equivalent
+from envs.resource_allocation.future import causes
 from envs.resource_allocation.placing import loads
 from envs.synthetic.disruption import Disruption
 from envs.synthetic.workloads import Workload
@@ -91,6 +93,27 @@ def test_as_much_work_comes_as_is_said() -> None:
     assert share.max() == pytest.approx(0.8, rel=0.06)
 
 
+def test_episodes_of_tasks_that_differ_are_those_of_each_alone() -> None:
+    """What counts has no part in what comes, so that worlds differing in that are drawn together; whatever has, has."""
+    plain = AllocationTask(max_steps=30, **WRONG)
+    counted = {"alpha": 3.0, "worth": 0.2, "fairness": 0.1, "carbon_price": 2.0, "liars": 2, "over": "step"}
+    others = [counted | {"oversubscription": 2.0}, {"load": 2.0}, {"tenants": 5}, {"max_steps": 20}]
+    others += [{"workload": Workload(cv=1.0)}, {"failures": None}, {"leaving": None}]
+    others += [{"price": Tariff(mean=1.0, cv=0.3)}, {"carbon": Tariff(mean=1.0, cv=0.3)}]
+    tasks = [plain, *(plain.model_copy(update=other) for other in others)]
+    env = make(len(tasks), task=plain)
+    env.set_tasks(tasks)
+    env.reset(5)
+    for world, task in enumerate(tasks):
+        alone = make(1, world, task)
+        alone.reset(5)
+        for name, mine in vars(alone.future).items():
+            among = getattr(env.future, name)[world][tuple(slice(length) for length in mine.shape[1:])]
+            np.testing.assert_array_equal(among, mine[0], err_msg=f"{name} of {task}")
+    assert causes(tasks[0]) == causes(tasks[1])
+    assert len({causes(task) for task in tasks}) == len(tasks) - 1
+
+
 def test_fairness_adds_up_to_what_it_came_to() -> None:
     """Over an episode it is the equivalent of the tenants' service, times the steps."""
     task = AllocationTask(max_steps=30, load=2.0, alpha=2.0)
@@ -100,6 +123,16 @@ def test_fairness_adds_up_to_what_it_came_to() -> None:
     for _ in range(29):
         total += randomly(env, rng).objectives[GROUP][:, 0, 1]
     np.testing.assert_allclose(total, 29 * equivalent(env.accounts.service(), 2.0), rtol=1e-5)
+
+
+def test_nobody_has_more_of_a_step_than_all_it_could_use() -> None:
+    """Jobs that end in it count among what was wanted, as they do among what was had."""
+    env = make(16, task=AllocationTask(max_steps=40, load=0.3, alpha=0.0, over="step"))
+    env.reset(0)
+    paid = [env.step({GROUP: np.ones((16, 8, 4), np.float32)}).objectives[GROUP][..., 1] for _ in range(39)]
+    assert env.accounts.done.sum() > 100
+    assert np.max(paid) <= 1 + 1e-6
+    assert np.mean(paid) > 0.9
 
 
 @pytest.mark.parametrize("levels", [2, 3, 5])

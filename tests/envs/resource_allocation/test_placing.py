@@ -7,7 +7,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from envs.resource_allocation.placing import evicted, loads, placed
+from envs.resource_allocation.placing import Kinds, evicted, loads, placed
+
+
+def each_its_own(needs: np.ndarray, allowed: np.ndarray) -> Kinds:
+    """Of jobs `[B, X]`, each of a kind of its own."""
+    return Kinds(np.arange(needs.shape[0] * needs.shape[2]), needs, allowed)
+
+
+def by_world(granted: np.ndarray, worlds: int) -> np.ndarray:
+    """What jobs are granted, `[M, N]` to `[B, M, X]`."""
+    return granted.reshape(len(granted), worlds, -1).swapaxes(0, 1)
+
+
+def granted_of(
+    requests: np.ndarray,
+    needs: np.ndarray,
+    allowed: np.ndarray,
+    capacity: np.ndarray,
+    gangs: np.ndarray,
+    passes: int = 3,
+) -> np.ndarray:
+    """What jobs `[B, X]`, each of a kind of its own, are granted, `[B, M, X]`."""
+    found = placed(requests.ravel(), gangs.ravel(), each_its_own(needs, allowed), capacity, passes)
+    return by_world(found, len(requests))
 
 
 def instance(seed: int, jobs: int, machines: int, resources: int) -> tuple[np.random.Generator, dict[str, np.ndarray]]:
@@ -28,7 +51,7 @@ def instance(seed: int, jobs: int, machines: int, resources: int) -> tuple[np.ra
 def test_no_request_ever_breaks_a_capacity(seed: int, jobs: int, machines: int, resources: int) -> None:
     """However much is asked for, by whomever: what is granted fits, where it may run, and is no more than was asked."""
     _, given_ = instance(seed, jobs, machines, resources)
-    granted = placed(**given_)
+    granted = granted_of(**given_)
     assert (granted >= 0).all()
     assert (loads(granted, given_["needs"]) <= given_["capacity"] * (1 + 1e-9) + 1e-12).all()
     assert (granted[~given_["allowed"]] == 0).all()
@@ -44,7 +67,7 @@ def test_what_fits_is_granted(seed: int) -> None:
     rng = np.random.default_rng(seed)
     needs, capacity = rng.uniform(0.5, 2, (1, 2, 6)), rng.uniform(20, 40, (1, 1, 2))
     requests = rng.uniform(0, 1, (1, 6))
-    granted = placed(requests, needs, np.ones((1, 1, 6), np.bool_), capacity, np.zeros((1, 6)))
+    granted = granted_of(requests, needs, np.ones((1, 1, 6), np.bool_), capacity, np.zeros((1, 6)))
     np.testing.assert_allclose(granted.sum(axis=1), requests, rtol=1e-9)
 
 
@@ -56,7 +79,7 @@ def test_further_passes_come_near_what_a_program_finds() -> None:
         needs, capacity = rng.uniform(0.1, 2, (1, 2, 8)), rng.uniform(2, 10, (1, 3, 2))
         requests = rng.uniform(1, 6, (1, 8))
         allowed = np.ones((1, 3, 8), np.bool_)
-        placed_ += placed(requests, needs, allowed, capacity, np.zeros((1, 8)), passes=6).sum()
+        placed_ += granted_of(requests, needs, allowed, capacity, np.zeros((1, 8)), passes=6).sum()
         rows, limits = [], []
         for machine in range(3):
             for resource in range(2):
@@ -77,7 +100,7 @@ def test_a_gang_that_is_short_gives_back() -> None:
     """Of two that do not both fit, one that needs all its tasks leaves room to the other."""
     needs, capacity = np.ones((1, 1, 2)), np.full((1, 1, 1), 10.0)
     allowed = np.ones((1, 1, 2), np.bool_)
-    granted = placed(np.array([[8.0, 8.0]]), needs, allowed, capacity, np.array([[8.0, 0.0]])).sum(axis=1)
+    granted = granted_of(np.array([[8.0, 8.0]]), needs, allowed, capacity, np.array([[8.0, 0.0]])).sum(axis=1)
     np.testing.assert_allclose(granted, [[0.0, 8.0]])
 
 
@@ -88,7 +111,8 @@ def test_the_lowest_priorities_are_evicted_first(seed: int) -> None:
     rng = np.random.default_rng(seed)
     granted, needs = rng.exponential(1.0, (2, 2, 7)), rng.uniform(0.2, 1.0, (2, 2, 7))
     priority, capacity = rng.integers(0, 3, (2, 7)), rng.uniform(0.5, 6, (2, 2, 2))
-    kept = evicted(granted, needs, priority, capacity)
+    kinds = each_its_own(needs, np.ones_like(granted, np.bool_))
+    kept = by_world(evicted(granted.swapaxes(0, 1).reshape(2, -1), kinds, priority, capacity), 2)
     assert (kept <= granted).all()
     assert (loads(kept, needs) <= capacity * (1 + 1e-9)).all()
     lost = granted - kept > 1e-9
@@ -96,3 +120,23 @@ def test_the_lowest_priorities_are_evicted_first(seed: int) -> None:
         hit = (lost & (priority == level)[:, None]).any(axis=2)
         lower = ((priority < level)[:, None] & (kept > 1e-9)).any(axis=2)
         assert not (hit & lower).any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6))
+def test_jobs_of_a_kind_are_placed_as_if_each_had_its_own(seed: int) -> None:
+    """Reckoning by kinds changes nothing: two worlds with four kinds, against a kind for each job."""
+    rng = np.random.default_rng(seed)
+    needs, allowed = rng.uniform(0.0, 2.0, (2, 3, 4)) * (rng.random((2, 3, 4)) < 0.7), rng.random((2, 2, 4)) < 0.8
+    needs[:, 0] += 0.01
+    capacity, kind = rng.uniform(1, 20, (2, 2, 3)), rng.integers(0, 4, (2, 9))
+    requests, priority = rng.exponential(4.0, (2, 9)), rng.integers(0, 3, (2, 4))
+    gangs = requests * rng.choice([0.0, 0.4, 1.0], (2, 9))
+    kinds = Kinds((kind + np.array([[0], [4]])).ravel(), needs, allowed)
+    together = placed(requests.ravel(), gangs.ravel(), kinds, capacity)
+    of_jobs = [np.take_along_axis(table, kind[:, None], axis=2) for table in (needs, allowed)]
+    alone = granted_of(requests, *of_jobs, capacity, gangs)
+    np.testing.assert_allclose(by_world(together, 2), alone, rtol=1e-9, atol=1e-12)
+    kept = evicted(together, kinds, priority, 0.7 * capacity)
+    same = evicted(together, each_its_own(*of_jobs), np.take_along_axis(priority, kind, axis=1), 0.7 * capacity)
+    np.testing.assert_allclose(kept, same, rtol=1e-9, atol=1e-12)

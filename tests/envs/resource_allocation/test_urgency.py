@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from envs.resource_allocation import AllocationConfig, AllocationEnv, AllocationTask, urgency
 from envs.resource_allocation.env import GROUP
 from envs.resource_allocation.fairness import equivalent
+from envs.resource_allocation.jobs import Jobs
 from envs.resource_allocation.urgency import ahead, marginal_welfare
 
 
@@ -24,7 +25,8 @@ def index_of(env: AllocationEnv, **changed: np.ndarray) -> np.ndarray:
         "energy": env.energy_price(),
         **changed,
     }
-    return marginal_welfare(env.slots, env.accounts, **given)
+    jobs = Jobs.of(env.slots)
+    return jobs.laid(marginal_welfare(jobs, env.accounts, **given))
 
 
 def played(steps: int = 12, **task: object) -> AllocationEnv:
@@ -81,7 +83,8 @@ def test_what_is_ahead_is_what_comes_before(seed: int) -> None:
     rng = np.random.default_rng(seed)
     index, needed = rng.random((2, 3, 4)), rng.random((2, 2, 3, 4)) < 0.7
     asked = rng.random((2, 2, 3, 4)) * needed
-    found = ahead(index, asked, needed)
+    world, flat = np.repeat([0, 1], 12), asked.swapaxes(0, 1).reshape(2, -1)
+    found = ahead(world, index.ravel(), flat).reshape(index.shape)
     for world, tenant, slot in np.ndindex(index.shape):
         before = index[world] > index[world, tenant, slot]
         most = max(asked[world, r][before].sum() if needed[world, r, tenant, slot] else 0.0 for r in range(2))
