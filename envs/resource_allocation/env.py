@@ -259,7 +259,7 @@ class AllocationEnv(BatchedEnv):
     def _granted(self, jobs: Jobs, kinds: Kinds, asked: Floats, capacity: Floats) -> Floats:
         """What runs on each kind of machine, of each job, `[M, N]`."""
         offered = capacity * self.oversubscribed[:, None, None]
-        granted = placed(asked, jobs.gang, kinds, offered, self.config.passes)
+        granted = placed(asked, jobs.fewest, kinds, offered, self.config.passes)
         if (self.oversubscribed > 1).any():
             used = replace(kinds, needs=kinds.needs * self.plan.usage[:, None])
             kept = evicted(granted, used, self.plan.priority, capacity)

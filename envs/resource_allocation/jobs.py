@@ -77,6 +77,11 @@ class Jobs:
         return np.minimum(self.width, self.left)
 
     @cached_property
+    def fewest(self) -> Floats:
+        """Tasks with fewer of which none runs: the gang's, or the last ones that there is work for, `[N]`."""
+        return np.minimum(self.gang, self.left)
+
+    @cached_property
     def takes(self) -> Floats:
         """Least time that each job still takes [steps]; 0 of one that never ends."""
         return np.where(np.isinf(self.left), 0.0, self.left) / self.width

@@ -125,6 +125,10 @@ class Slots:
         """Tasks that could run in a step: no more than there is work for, `[B, A, J]`."""
         return np.minimum(self.width, self.left)
 
+    def fewest(self) -> Floats:
+        """Tasks with fewer of which none runs: the gang's, or the last ones that there is work for, `[B, A, J]`."""
+        return np.minimum(self.gang, self.left)
+
     def get_state(self) -> dict[str, Any]:
         """All of it, copied."""
         return {name: array.copy() for name, array in vars(self).items()}

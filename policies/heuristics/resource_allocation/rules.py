@@ -97,7 +97,7 @@ class Ordered(Allocator):
             slots.needs.reshape(flat[0], -1, flat[1]),
             slots.allowed.reshape(flat[0], -1, flat[1]),
             capacity,
-            slots.gang.reshape(flat),
+            slots.fewest().reshape(flat),
         )
         return given.reshape(shape)
 

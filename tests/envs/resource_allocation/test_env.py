@@ -45,6 +45,21 @@ def test_it_keeps_the_contract(mode: str) -> None:
     check_env(lambda worlds, first: make(worlds, first, task, tenants=6, action_mode=mode), worlds=3, steps=45)
 
 
+def test_the_last_tasks_of_a_gang_run() -> None:
+    """A job of which less is left than a gang ends all the same: with room for all, none is there a step later."""
+    env = make(8, task=AllocationTask(max_steps=60, load=0.2))
+    env.reset(3)
+    everything = {GROUP: np.ones((8, env.size.tenants, env.size.slots), np.float32)}
+    ended = 0
+    for _ in range(58):
+        last = env.slots.there & (env.slots.left < env.slots.gang)
+        kind, work = env.slots.kind.copy(), env.slots.work.copy()
+        env.step(everything)
+        assert not (last & env.slots.there & (env.slots.kind == kind) & (env.slots.work == work)).any()
+        ended += int(last.sum())
+    assert ended > 5
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.3, 5.0))
 def test_jobs_are_somewhere_and_machines_hold(seed: int, load: float) -> None:

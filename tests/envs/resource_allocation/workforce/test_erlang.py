@@ -12,7 +12,7 @@ from scipy.stats import poisson
 from envs.resource_allocation.workforce.erlang import erlang_a, erlang_b, erlang_c
 
 
-def chain(calls: float, handled: float, given_up: float, servers: int, most: int = 800) -> tuple[float, float]:
+def chain(calls: float, handled: float, given_up: float, servers: int, most: int = 4000) -> tuple[float, float]:
     """Shares that wait and give up, from the stationary distribution of the number of calls in an M/M/c+M queue."""
     number = np.arange(1, most)
     death = handled * np.minimum(number, servers) + given_up * np.maximum(number - servers, 0)

