@@ -271,8 +271,8 @@ class AllocationEnv(BatchedEnv):
         return granted
 
     def _stopped(self, jobs: Jobs, tasks: Floats) -> Floats:
-        """Work left once tasks that ran and run no more have lost theirs, `[N]`."""
-        fewer = np.maximum(jobs.granted - tasks, 0.0)
+        """Work left once tasks that ran and run no more have lost theirs, `[N]`; those that were done lose nothing."""
+        fewer = np.maximum(np.minimum(jobs.granted, jobs.left) - tasks, 0.0)
         again = jobs.left + fewer * jobs.checkpoint
         return np.where(fewer > DONE, np.minimum(again, jobs.work), jobs.left)
 

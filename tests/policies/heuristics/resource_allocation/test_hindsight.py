@@ -42,8 +42,8 @@ def test_with_room_for_all_it_is_what_work_comes_to() -> None:
     env.reset(1)
     bound = hindsight(env, range(8))
     earned = play(env, RULES["everything"](), plays, seed=1).returns
-    assert (earned > 0.95 * bound).sum() >= 5
-    assert (earned <= bound + 1e-6).all()
+    assert (earned > 0.999 * bound).sum() >= 7
+    assert (earned <= bound * (1 + 1e-6)).all()
 
 
 def test_of_services_it_is_the_largest_value_that_fits() -> None:
