@@ -13,8 +13,6 @@ from torch.nn.functional import softplus
 from algorithms.networks.distributions import ActionDistribution, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 
-SMALLEST_SLOPE = 1e-6
-
 
 class SquashedModule(PolicyModule):
     """Actions `tanh(u)` with `u` normal (Haarnoja et al. 2018, appendix C); choices are as in any other policy.
@@ -29,9 +27,7 @@ class SquashedModule(PolicyModule):
         if self.log_std is None:
             return raw
         mean, log_std = raw.chunk(2, dim=-1)
-        bounded = mean.tanh()
-        slope = (1 - bounded.square()).clamp_min(SMALLEST_SLOPE)
-        return torch.cat([bounded, log_std + slope.log()], dim=-1)
+        return torch.cat([mean.tanh(), log_std + log_slope(mean)], dim=-1)
 
     def distribution(self, raw: Tensor) -> ActionDistribution:
         """Of `u`, or of choices, from what `forward_raw` put out."""
@@ -49,15 +45,21 @@ class SquashedModule(PolicyModule):
 def squash(before: Tensor, log_density: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Actions `tanh(u)` `[N, K]` and the logarithm of their density `[N]`.
 
-    `log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u))`, which loses no digits where the tangent is flat.
-
     Args:
         before: `u`, `[N, K]`.
         log_density: Logarithm of the density of each dimension of `u`, `[N, K]`.
         mask: True where a dimension is in use; the others are 0 and do not count.
     """
-    log_slope = 2 * (math.log(2) - before - softplus(-2 * before))
-    each, actions = log_density - log_slope, before.tanh()
+    each, actions = log_density - log_slope(before), before.tanh()
     if mask is not None:
         each, actions = each * mask, actions * mask
     return actions, each.sum(dim=-1)
+
+
+def log_slope(before: Tensor) -> Tensor:
+    """Logarithm of the slope of `tanh(u)`, `log(1 - tanh(u)^2)`.
+
+    As `2 (log 2 - |u| - softplus(-2 |u|))` it loses no digits where the tangent is flat.
+    """
+    size = before.abs()
+    return 2 * (math.log(2) - size - softplus(-2 * size))

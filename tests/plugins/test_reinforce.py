@@ -41,7 +41,7 @@ def test_its_section_is_part_of_the_schema() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("dqn", r"^algorithm: got 'dqn', allowed are ppo, pathwise, or package.module:attribute$"),
+        ("dqn", r"^algorithm: got 'dqn', allowed are ppo, pathwise, sac, maddpg, qmix, or package.module:attribute$"),
         ("nowhere:ALGORITHM", r"^algorithm: got 'nowhere:ALGORITHM', which cannot be imported"),
         ("dock:DOMAIN", r"^algorithm: got 'dock:DOMAIN', which is a Domain, allowed is"),
     ],

@@ -57,6 +57,8 @@ def test_torch_onnx_and_http_act_alike(
     """For the same observations: distributions within 1e-5 and the same actions, or choices unless they are tied."""
     if algorithm == "pathwise" and not (get_domain(domain).slopes and action_mode == "continuous"):
         pytest.skip("it learns by slopes, which there are none of")
+    if algorithm == "qmix" and action_mode == "continuous":
+        pytest.skip("it learns what choices are worth, and there are none")
     config = load(domain, algorithm, overrides=[f"env.action_mode={action_mode}", f"policies={policies}"])
     modules, mapping = trained(config)
     env = get_domain(domain).env(config.env_config(), WORLDS)
