@@ -190,7 +190,7 @@ def test_a_quota_is_kept() -> None:
 
 
 def test_who_stops_loses_work_since_the_last_checkpoint() -> None:
-    """A job that ran and runs no more has more left than before, by its checkpoint for each task still to do, or all."""
+    """A job that ran and runs no more has more left, by its checkpoint for each task still to do, or all."""
     env = make(16, task=AllocationTask(max_steps=100, load=1.0))
     env.reset(0)
     for _ in range(30):
