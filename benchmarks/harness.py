@@ -99,6 +99,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "beer_game": Benchmark("The beer game under three demands, and collaboration", "benchmarks.beer_game:run"),
     "yardsticks": Benchmark("Finds levels and bounds of the supply-chain tasks", "benchmarks.yardsticks:run"),
     "leaving": Benchmark("Agents that leave early, with and without standardised values", "benchmarks.leaving:run"),
+    "messages": Benchmark("What messages among agents cost a forward pass", "benchmarks.messages:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }
 
