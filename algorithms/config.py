@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, Self, TypeVar, get_args
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
@@ -22,7 +23,7 @@ from algorithms.networks.protocol import PolicyNetwork
 from algorithms.runner import BatchedEnvRunner
 from algorithms.torch_settings import MatmulPrecision
 from algorithms.trajectory import Trajectory
-from envs.base import AgentGroup, Differentiable, Task
+from envs.base import AgentGroup, BoolArray, Differentiable, Task
 from envs.registry import get_domain
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -49,6 +50,7 @@ class BatchedConfig(AlgorithmConfig):
         groups: The env's agents, found out by `validate`.
         state_size: Width of the global state, found out by `validate`.
         costs: Names of the env's costs, found out by `validate`.
+        hears: Who hears whom among the env's agents, bool `[A, A]`, found out by `validate`; None: all hear all.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -63,6 +65,7 @@ class BatchedConfig(AlgorithmConfig):
         self.groups: dict[str, AgentGroup] = {}
         self.state_size = 0
         self.costs: tuple[str, ...] = ()
+        self.hears: BoolArray | None = None
         self.seed = 0
         self.env_runner_cls = BatchedEnvRunner
         self.num_env_runners = 0
@@ -161,7 +164,9 @@ class BatchedConfig(AlgorithmConfig):
             module_id: The module; `policy_mapping` says who plays with it.
         """
         group = self.policy_mapping().module_spaces(module_id)
-        return module_spec(group, self.network_config(), self.state_size, self.reads_costs())
+        return module_spec(
+            group, self.network_config(), self.state_size, self.reads_costs(), hears=self._heard(module_id)
+        )
 
     def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> Collector:
         """How a module acts, and what the learner gets of its trajectory; every algorithm has its own.
@@ -183,6 +188,18 @@ class BatchedConfig(AlgorithmConfig):
     def reads_costs(self) -> tuple[str, ...]:
         """Names of the costs that trajectories hold."""
         return ()
+
+    def takes_whole_worlds(self) -> bool:
+        """Whether what is learned from keeps the agents of a world together, as networks with messages need it."""
+        return False
+
+    def _heard(self, module_id: str) -> list[list[bool]] | None:
+        """Who hears whom of those that play with a module."""
+        if self.hears is None:
+            return None
+        places = self.policy_mapping().places(module_id)
+        heard: list[list[bool]] = self.hears[np.ix_(places, places)].tolist()
+        return heard
 
     def reads_slopes(self) -> bool:
         """Whether trajectories hold slopes: then the env must be `envs.base.Differentiable`, its actions continuous."""
@@ -217,10 +234,27 @@ class BatchedConfig(AlgorithmConfig):
         between(0, 1, gamma=self.gamma)
         one_of(get_args(MatmulPrecision), matmul_precision=self.matmul_precision)
         one_of((0, 1), num_learners=self.num_learners)
+        self._check_messages()
         if self.evaluation_interval and self.get_evaluation_config_object().env_runner_cls is BatchedEnvRunner:
             raise ValueError(
                 f"evaluation_interval: got {self.evaluation_interval}, allowed is None: the batched runner only "
                 "trains; evaluate by a callback, or name another env_runner_cls in evaluation_config"
+            )
+
+    def _check_messages(self) -> None:
+        """Raises ValueError if agents are to exchange messages where that cannot be learned, or nobody would hear."""
+        messages = self.network_config().messages
+        if messages == "none":
+            return
+        if not self.takes_whole_worlds():
+            raise ValueError(
+                f"network.messages: got {messages}, allowed with ppo: other learners do not keep the agents of a world "
+                "together"
+            )
+        if self.policy_mode == "per_agent":
+            raise ValueError(
+                f"network.messages: got {messages} with policies per_agent, allowed with shared and per_role: those "
+                "who play with one network hear each other"
             )
 
     def _meet_agents(self) -> None:
@@ -232,6 +266,7 @@ class BatchedConfig(AlgorithmConfig):
         task = None if self.task is None else checked(domain.task_type, self.task, "task")
         env = domain.env(config, 1, task=task)
         self.groups, self.state_size, self.costs = env.groups, int(env.state_space.shape[0]), env.costs
+        self.hears = env.hears
         if self.reads_slopes() and not (domain.slopes and isinstance(env, Differentiable)):
             raise ValueError(f"domain: got {self.env!r}, allowed for an algorithm by slopes are envs that have them")
         if self.reads_slopes() and any(group.discrete for group in env.groups.values()):

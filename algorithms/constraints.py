@@ -16,7 +16,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from algorithms import costs
 from algorithms.algorithm import BatchedAlgorithm
 from algorithms.lagrangian import Multipliers, MultiplierSettings
-from algorithms.rollout import Columned, Rollout
+from algorithms.rollout import Columned, Rollout, counted
 from envs.base import Task
 from envs.registry import Domain, get_domain
 
@@ -57,7 +57,7 @@ class Constraints:
         Where no episode of the task has ended, multipliers stay as they are.
         """
         rewards, *of_costs = (
-            float(np.concatenate([rows[name] for each in rollouts for rows in each.batches.values()]).std())
+            float(np.concatenate([counted(rows, name) for each in rollouts for rows in each.batches.values()]).std())
             for name in (Postprocessing.ADVANTAGES, *(costs.ADVANTAGES + cost for cost in self.multipliers.names))
         )
         self.multipliers.measure(rewards, np.array(of_costs))
@@ -78,8 +78,10 @@ class Constraints:
 
     def penalised(self, rows: Columned) -> Any:
         """Takes the costs' columns out of a module's rows and returns the advantages of the Lagrangian, `[N]`."""
-        of_costs = {name: rows.pop(costs.ADVANTAGES + name) for name in self.multipliers.names}
-        return self.multipliers.penalised(rows[Postprocessing.ADVANTAGES], of_costs)
+        of_costs = {name: counted(rows, costs.ADVANTAGES + name) for name in self.multipliers.names}
+        for name in self.multipliers.names:
+            del rows[costs.ADVANTAGES + name]
+        return self.multipliers.penalised(counted(rows, Postprocessing.ADVANTAGES), of_costs)
 
     def get_state(self) -> dict[str, Any]:
         """What a checkpoint holds, as plain values."""

@@ -25,7 +25,8 @@ from algorithms.adam import AdamLearner
 from algorithms.costs import TARGETS
 from algorithms.networks.distributions import distribution_class
 from algorithms.networks.module import ActorCriticModule
-from algorithms.networks.protocol import STATE
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
+from algorithms.rollout import ACTS, acted, counted
 from algorithms.seeds import Use, generator
 from algorithms.torch_settings import matmul_precision
 
@@ -35,6 +36,8 @@ SKIPPED_STEPS_KEY = "skipped_steps"
 """Steps of an update that were left out, because their gradient was not finite."""
 TOTAL_LOSS_KEY = "total_loss"
 VALUES, COST_VALUES = Columns.VF_PREDS, "cost_values"
+READ = (Columns.OBS, ACTION_MASK, STATE, ALIVE)
+"""Columns that networks read, and losses do not."""
 STATISTICS = (TOTAL_LOSS_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY, LEARNER_RESULTS_KL_KEY, GRADIENT_NORM_KEY)
 
 
@@ -43,7 +46,8 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
 
     RLlib's minibatch iterator and its metrics, logged at every minibatch, cost up to a third of an update. Here every
     module's rows are shuffled once an epoch, cut into minibatches whose sizes differ by one row at most, and
-    statistics are kept as tensors until the end.
+    statistics are kept as tensors until the end. Where agents need each other, rows are whole worlds, and losses are
+    means over the agents in them that count.
     """
 
     def build(self) -> None:
@@ -70,10 +74,12 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
         Args:
             batch: Rows by module: `obs`, `actions`, `action_logp`, `action_dist_inputs`, `advantages`, `value_targets`,
                 and `action_mask` and `state` where the network reads them; of each cost that it foresees, the targets.
+                Where it reads whole worlds, they are in the place of rows, with `alive`, and `acts`: who counts.
             training_data: The batch as a learner group passes it.
             timesteps: Steps sampled so far, for schedules.
             num_epochs: Passes over the batch.
-            minibatch_size: Rows of a minibatch, roughly: minibatches are of even sizes; None: all rows.
+            minibatch_size: Agent-steps of a minibatch, roughly: minibatches have even numbers of rows, or of worlds;
+                None: all.
             shuffle_batch_per_epoch: Whether rows are shuffled before each epoch.
             round: Number of the rollout; keys the shuffling.
             **kwargs: Ignored; RLlib may pass more.
@@ -97,9 +103,9 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
             if not len(columns[Columns.OBS]):
                 continue
             network = self._network(module_id)
-            network.value_head.update(columns[Postprocessing.VALUE_TARGETS])
+            network.value_head.update(counted(columns, Postprocessing.VALUE_TARGETS))
             for name, head in network.heads_of_costs().items():
-                head.update(columns[TARGETS + name])
+                head.update(counted(columns, TARGETS + name))
             with matmul_precision(self.config.matmul_precision):
                 statistics, skipped = self._learn(
                     module_id, columns, num_epochs, minibatch_size, shuffle_batch_per_epoch, (round, place)
@@ -107,7 +113,8 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
             for name, value in zip(STATISTICS, statistics, strict=True):
                 self.metrics.log_value((module_id, name), value, window=1)
             self.metrics.log_value((module_id, SKIPPED_STEPS_KEY), skipped, window=1)
-            network.update_normaliser(columns[Columns.OBS], columns.get(STATE))
+            seen = columns[Columns.OBS]
+            network.update_normaliser(seen[columns[ALIVE]] if ALIVE in columns else seen, columns.get(STATE))
         self._log_steps_trained_metrics(batch)
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
@@ -134,7 +141,7 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
         optimizer = self.get_optimizer(module_id)
         parameters = self._optimizer_parameters[optimizer]
         rows = len(columns[Columns.OBS])
-        minibatches = max(1, round(rows / minibatch_size)) if minibatch_size else 1
+        minibatches = min(rows, max(1, round(acted(columns) / minibatch_size))) if minibatch_size else 1
         bounds = np.linspace(0, rows, minibatches + 1).round().astype(int).tolist()
         totals: list[Tensor] = []
         skipped = 0
@@ -147,12 +154,9 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
             totals = []
             for start, stop in pairwise(bounds):
                 minibatch = {name: column[start:stop] for name, column in shuffled.items()}
-                dist_inputs, (values, *of_costs) = self._network(module_id).forward_policy_and_values(minibatch)
+                minibatch, outputs = _counted(minibatch, self._network(module_id).forward_policy_and_values(minibatch))
                 loss = self.compute_loss_for_module(
-                    module_id=module_id,
-                    config=config,
-                    batch=minibatch,
-                    fwd_out={Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values, COST_VALUES: of_costs},
+                    module_id=module_id, config=config, batch=minibatch, fwd_out=outputs
                 )
                 for parameter in parameters:  # what `zero_grad` does, without its profiling hooks
                     parameter.grad = None
@@ -252,6 +256,18 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
     def rl_module_required_apis(cls) -> list[type]:
         """What a module must be able to do."""
         return [ValueFunctionAPI]
+
+
+def _counted(
+    batch: dict[str, Tensor], outputs: tuple[Tensor, list[Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A minibatch and the network's outputs for it as the loss takes them: rows, of the agents that count alone."""
+    dist_inputs, (values, *of_costs) = outputs
+    if ACTS in batch:
+        acts = batch[ACTS]
+        dist_inputs, values, of_costs = dist_inputs[acts], values[acts], [each[acts] for each in of_costs]
+        batch = {name: column[acts] for name, column in batch.items() if name not in (*READ, ACTS)}
+    return batch, {Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values, COST_VALUES: of_costs}
 
 
 def _clip(parameters: list[Tensor], bound: float | None, by: str) -> Tensor:

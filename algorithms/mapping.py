@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.base import AgentGroup
+from envs.base import AgentGroup, IntArray
 
 PolicyMode = Literal["shared", "per_role", "per_agent"]
 
@@ -100,6 +100,14 @@ class PolicyMapping:
     def size(self, module_id: str) -> int:
         """Number of agents `A_m` that play with the module in each world."""
         return int(self.modules[module_id][-1].columns.stop)
+
+    def places(self, module_id: str) -> IntArray:
+        """Where the module's agents stand among all of the env's, group by group, int64 `[A_m]`."""
+        first, numbers = 0, {}
+        for group in self.groups.values():
+            numbers[group.name] = np.arange(first, first + group.size)[None]
+            first += group.size
+        return self.gather(numbers, module_id)[0]
 
     def gather(self, arrays: Mapping[str, NDArray[Any]], module_id: str) -> NDArray[Any]:
         """One module's view of arrays by group.

@@ -1,7 +1,11 @@
-"""What on-policy algorithms make of a trajectory: values, advantages, and rows of the agents that acted."""
+"""What on-policy algorithms make of a trajectory: values, advantages, and rows of the agents that acted.
+
+Where the network reads whole worlds, a row is a world with all its agents, and says who is alive and who counts.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +19,8 @@ from torch import Tensor
 from algorithms import costs, gae
 from algorithms.exploration import Exploration, sampled
 from algorithms.networks.module import ActorCriticModule
-from algorithms.networks.protocol import ACTION_MASK, STATE
-from algorithms.rollout import Columned
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
+from algorithms.rollout import ACTS, Columned
 from algorithms.trajectory import Trajectory
 from envs.base import BoolArray, FloatArray
 
@@ -77,13 +81,20 @@ class ActorCriticCollector:
             stop = min(start + per_pass, steps + 1)
             self._foresee(start, self.module.compute_all_values(trajectory.critic_batch(start, stop)))
         batch, living = trajectory.finals()
-        ends = _in_chunks(self.module, batch) if batch else torch.zeros((len(self.values), 0))
-        return self._rows(*self._estimate(ends.numpy(), living))
+        ends = _in_chunks(self.module, batch).numpy() if batch else np.zeros((len(self.values), 0), np.float32)
+        if batch and trajectory.whole_worlds:
+            ends = ends[:, living]
+        estimates, targets, counts = self._estimate(ends, living)
+        columns = self._columns(estimates, targets)
+        return self._worlds(columns, counts) if trajectory.whole_worlds else self._rows(columns, counts)
 
     def _foresee(self, start: int, values: Sequence[Tensor]) -> None:
-        """Writes down values of one step or several from `start` on, `[n * B * A]` of the rewards and of each cost."""
+        """Writes down values of one step or several from `start` on, `[n * B * A]` of the rewards and of each cost.
+
+        Of whole worlds they are `[n * B, A]`.
+        """
         for rows, found in zip(self._value_rows, values, strict=True):
-            rows[start:].flatten()[: len(found)] = found
+            rows[start:].flatten()[: found.numel()] = found.flatten()
 
     def _estimate(
         self, final_values: FloatArray, living: BoolArray
@@ -93,7 +104,7 @@ class ActorCriticCollector:
         Where agents take turns, those that are open at the end do not count: nobody knows yet how they end.
 
         Args:
-            final_values: Values of the rows that `finals` returned, `[1 + C, E]`.
+            final_values: Values of the living that `finals` returned, `[1 + C, E]`.
             living: As `finals` returned it.
         """
         trajectory = self.trajectory
@@ -120,8 +131,8 @@ class ActorCriticCollector:
             targets.append(target)
         return estimates, targets, counts
 
-    def _rows(self, estimates: list[FloatArray], targets: list[FloatArray], counts: BoolArray) -> Columned:
-        """The rows that count, `[N, …]`: views where all do, copies otherwise."""
+    def _columns(self, estimates: list[FloatArray], targets: list[FloatArray]) -> Columned:
+        """What is learned from, of all agents, `[T, B, A, …]`."""
         trajectory = self.trajectory
         taken = trajectory.action_rows.flatten(0, 1)
         likelihoods = trajectory.distribution(trajectory.dist_rows.flatten(0, 1)).logp(taken).numpy()
@@ -137,6 +148,11 @@ class ActorCriticCollector:
             columns |= {costs.ADVANTAGES + name: estimate, costs.TARGETS + name: target}
         if trajectory.masks is not None:
             columns[ACTION_MASK] = trajectory.masks[:-1]
+        return columns
+
+    def _rows(self, columns: Columned, counts: BoolArray) -> Columned:
+        """The rows that count, `[N, …]`: views where all do, copies otherwise."""
+        trajectory = self.trajectory
         chosen = counts.reshape(-1)
         everyone = bool(chosen.all())
         rows = {}
@@ -148,14 +164,27 @@ class ActorCriticCollector:
             rows[STATE] = flat_states[np.flatnonzero(chosen) // trajectory.shape[2]]
         return rows
 
+    def _worlds(self, columns: Columned, counts: BoolArray) -> Columned:
+        """Worlds in which somebody counts, at every step, `[N, A, …]`, with who is alive and who counts `[N, A]`.
+
+        As with rows these are views where somebody counts everywhere, and copies otherwise.
+        """
+        trajectory = self.trajectory
+        columns = columns | {ALIVE: trajectory.alive[:-1], ACTS: counts}
+        if trajectory.states is not None:
+            columns[STATE] = trajectory.states[:-1]
+        chosen = counts.any(axis=2).reshape(-1)
+        everywhere = bool(chosen.all())
+        flat = {name: column.reshape(chosen.size, *column.shape[2:]) for name, column in columns.items()}
+        return flat if everywhere else {name: column[chosen] for name, column in flat.items()}
+
 
 def _in_chunks(module: ActorCriticModule, batch: Mapping[str, Tensor]) -> Tensor:
-    """Values of a batch of any size, of the rewards and of each cost, `[1 + C, N]`."""
-    rows = len(batch[Columns.OBS])
+    """Values of a batch of any size, of the rewards and of each cost, `[1 + C, N]`, or `[1 + C, W, A]` of worlds."""
+    rows, *agents = batch[Columns.OBS].shape[:-1]
+    chunk = max(1, VALUE_CHUNK // math.prod(agents))
     parts = [
-        torch.stack(
-            module.compute_all_values({name: column[start : start + VALUE_CHUNK] for name, column in batch.items()})
-        )
-        for start in range(0, rows, VALUE_CHUNK)
+        torch.stack(module.compute_all_values({name: column[start : start + chunk] for name, column in batch.items()}))
+        for start in range(0, rows, chunk)
     ]
     return torch.cat(parts, dim=1)

@@ -31,7 +31,7 @@ from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import PolicyNetwork
 from algorithms.on_policy import ActorCriticCollector
 from algorithms.ppo_settings import PPOSettings
-from algorithms.rollout import Rollout, joined
+from algorithms.rollout import Rollout, acted, counted, joined, spread
 from algorithms.trajectory import Trajectory
 
 
@@ -72,6 +72,10 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         assert isinstance(module, ActorCriticModule)
         explore = self.exploration()
         return ActorCriticCollector(module, trajectory, gamma=self.gamma, lambda_=self.lambda_, explore=explore)
+
+    def takes_whole_worlds(self) -> bool:
+        """It does: minibatches keep worlds together."""
+        return True
 
     def reads_costs(self) -> tuple[str, ...]:
         """Those that have limits."""
@@ -150,23 +154,24 @@ class PPO(BatchedAlgorithm, rllib_ppo.PPO):
         self.rounds += 1
 
     def _train_batch(self, rollouts: Sequence[Rollout]) -> MultiAgentBatch:
-        """Joins the runners' rows, and standardises advantages over each module's: one policy's network."""
+        """Joins the runners' rows, and standardises advantages over each module's agents that count."""
         batches: dict[str, Any] = {}
         for module_id in rollouts[0].batches:
             rows = joined(rollouts, module_id)
-            estimates = rows[Postprocessing.ADVANTAGES]
+            estimates = counted(rows, Postprocessing.ADVANTAGES)
             if not estimates.size:
                 continue
             # What the critic explains is asked of advantages as they are: targets less these are its values.
             self.metrics.log_value(
                 (LEARNER_RESULTS, module_id, LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY),
-                explained_variance(estimates, rows[Postprocessing.VALUE_TARGETS]),
+                explained_variance(estimates, counted(rows, Postprocessing.VALUE_TARGETS)),
                 window=1,
             )
             if self.constraints is not None:
                 estimates = self.constraints.penalised(rows)
-            rows[Postprocessing.ADVANTAGES] = standardised(estimates)
+            rows[Postprocessing.ADVANTAGES] = spread(rows, standardised(estimates))
             batches[module_id] = SampleBatch(rows)
+            batches[module_id].count = acted(rows)  # what RLlib logs as trained on: worlds are as many as their agents
         return MultiAgentBatch(batches, env_steps=sum(rollout.env_steps() for rollout in rollouts))
 
     def own_state(self) -> dict[str, Any]:

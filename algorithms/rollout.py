@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from envs.base import Final
 Columned = dict[str, NDArray[Any]]
 """One module's rows, `[N, …]` by column."""
 ACTS = "acts"
-"""Column of batches that hold all agents, also those that did not act, `[T, B, A, …]`: who did, bool."""
+"""Column of batches that hold all agents, also those that did not act, `[…, A, …]`: who did, and counts, bool."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,23 @@ class Rollout:
         return sum(map(acted, self.batches.values()))
 
 
-def acted(batch: Columned) -> int:
+def acted(batch: Mapping[str, Any]) -> int:
     """Steps of agents that acted: those that a batch marks where it holds all, else its rows."""
     return int(batch[ACTS].sum()) if ACTS in batch else len(batch[Columns.OBS])
+
+
+def counted(batch: Mapping[str, Any], name: str) -> Any:
+    """A column's rows of those that count, `[N, …]`, of an array or a tensor: all, unless the batch marks who does."""
+    return batch[name][batch[ACTS]] if ACTS in batch else batch[name]
+
+
+def spread(batch: Columned, rows: NDArray[Any]) -> NDArray[Any]:
+    """The reverse of `counted`: rows `[N]` as a column, zeros for those that do not count."""
+    if ACTS not in batch:
+        return rows
+    column = np.zeros(batch[ACTS].shape, rows.dtype)
+    column[batch[ACTS]] = rows
+    return column
 
 
 def joined(rollouts: Sequence[Rollout], module_id: str) -> Columned:

@@ -104,6 +104,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "Cooperative navigation beside mpe2: the same returns, and the pace", "benchmarks.mpe2_check:run"
     ),
     "leaving": Benchmark("Agents that leave early, with and without standardised values", "benchmarks.leaving:run"),
+    "messages": Benchmark("What messages among agents cost a forward pass", "benchmarks.messages:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }
 

@@ -147,6 +147,14 @@ class BatchedEnv(ABC):
         return [agent for group in self.groups.values() for agent in group.agent_ids]
 
     @property
+    def hears(self) -> BoolArray | None:
+        """Who may hear whom where networks exchange messages, the same in all worlds at all times; None: all hear all.
+
+        Bool `[A, A]` over `agent_ids`: whether agent `i` hears agent `j`. Nobody hears itself, whatever is said here.
+        """
+        return None
+
+    @property
     def objective_weights(self) -> NDArray[np.float64]:
         """What each objective weighs in the reward of each world's task, `[B, R]`."""
         return self._ledger.weights

@@ -44,6 +44,10 @@ def check_spaces(env: BatchedEnv, worlds: int) -> None:
     demand(env.num_worlds == worlds, "spaces", f"num_worlds is {env.num_worlds}, asked for {worlds}")
     demand(env.agent_ids, "spaces", "there are no agents")
     demand(len(set(env.agent_ids)) == len(env.agent_ids), "spaces", "agent ids are not unique")
+    if env.hears is not None:
+        shape, kind = np.shape(env.hears), np.asarray(env.hears).dtype
+        allowed = (len(env.agent_ids),) * 2
+        demand(shape == allowed and kind == np.bool_, "spaces", f"hears is {kind} {shape}, not bool {allowed}")
     for name, group in env.groups.items():
         space = group.action_space
         what = f"group {name!r}"

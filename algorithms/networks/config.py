@@ -34,6 +34,14 @@ class NetworkConfig(BaseModel):
     central_critic: bool = Field(
         False, description="Whether the critic also reads the global state (MAPPO); the policy never does."
     )
+    messages: Literal["none", "mean", "attention"] = Field(
+        "none",
+        description="What the agents of a world that play with the same network tell each other between trunk and "
+        "head: nothing; messages of which each hears the mean of the others' (CommNet), at a cost linear in agents; or "
+        "such that each weighs by attention (TarMAC), at a cost quadratic in them. The critic hears as well.",
+    )
+    rounds: int = Field(1, ge=1, le=64, description="Rounds of messages in a step, each with weights of its own.")
+    message_width: Width = Field(32, description="Width of a message, and of the keys and queries of attention.")
     std: Literal["free", "network"] = Field(
         "free",
         description="`free`: deviations of continuous actions are parameters of their own, in `pooled` shared by all "

@@ -16,7 +16,7 @@ from algorithms.networks.flat import with_extra
 from algorithms.networks.layers import mlp
 from algorithms.networks.normaliser import StateNormaliser
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.networks.protocol import STATE
+from algorithms.networks.protocol import ALIVE, STATE
 from algorithms.networks.values import ValueHead
 from envs.base import AgentGroup
 
@@ -27,6 +27,7 @@ def module_spec(
     state_size: int = 0,
     costs: Sequence[str] = (),
     kind: type[PolicyModule] | None = None,
+    hears: Sequence[Sequence[bool]] | None = None,
 ) -> RLModuleSpec:
     """How to build the network of a group's agents.
 
@@ -36,6 +37,7 @@ def module_spec(
         state_size: Width `S` of the global state.
         costs: Names of the `C` costs that the critic is to foresee beside the rewards.
         kind: What is built; the actor-critic if None.
+        hears: Whether agent `i` of a world hears agent `j`, `[A][A]`, where there are messages; None: all hear all.
     """
     return RLModuleSpec(
         module_class=kind or ActorCriticModule,
@@ -46,6 +48,7 @@ def module_spec(
             "layout": asdict(group.layout),
             "state_size": state_size,
             "costs": list(costs),
+            "hears": None if hears is None else [list(row) for row in hears],
         },
     )
 
@@ -54,7 +57,9 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
     """Policy and value function, with their normalisers, over one agent's observations as rows.
 
     `forward` never changes the module. A batch holds `obs` `[N, D]`, `action_mask` `[N, M]` where there are masks, and
-    `state` `[N, S]` for a central critic.
+    `state` `[N, S]` for a central critic. Where agents exchange messages, it holds whole worlds: `[W, A, …]` in the
+    place of `[N, …]`, a state a world, `[W, S]`, and `alive` `[W, A]`. The critic hears too: what the policy has heard
+    where it reads its trunk, and by rounds of its own where it has an encoder of its own.
     """
 
     def setup(self) -> None:
@@ -79,6 +84,7 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
         extra = self.state_size if config.central_critic else 0
         self.state_normaliser = StateNormaliser(extra, config.clip) if config.normalise and extra else None
         self.critic = None if config.share_trunk else self.make_encoder(extra)
+        self.critic_messages = None if config.share_trunk else self.make_messages()
         self.critic_trunk = None
         if config.share_trunk and extra:  # the shared trunk is the policy's, which sees no state: it joins behind it
             self.critic_trunk = mlp(self.encoder.width + extra, config.sizes, config.activation)
@@ -96,17 +102,17 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
             Inputs of the action distribution, `[N, 2K]` (`mean | log_std`) or `[N, sum(nvec)]` (logits), and values
             `[N]`.
         """
-        observations = self._normalised(batch)
-        trunk, entities = self.encoder(observations)
-        values = self._values(batch, trunk if self.critic is None else observations)
-        return self._policy(batch, trunk, entities), values
+        policy, (values, *_) = self.forward_policy_and_values(batch)
+        return policy, values
 
     def forward_policy_and_values(self, batch: Mapping[str, Any]) -> tuple[Tensor, list[Tensor]]:
         """As `forward_policy_and_value`, with the values of each cost `[N]` after those of the rewards."""
-        observations = self._normalised(batch)
-        trunk, entities = self.encoder(observations)
-        values = self._all_values(batch, trunk if self.critic is None else observations)
-        return self._policy(batch, trunk, entities), values
+        rows = self._rows(batch)
+        observations = self._normalised(rows)
+        trunk, entities = self._encoded(rows, observations)
+        values = self._all_values(rows, trunk if self.critic is None else observations)
+        policy = self._as_given(self._policy(rows, trunk, entities), batch)
+        return policy, [self._as_given(each, batch) for each in values]
 
     def bundle_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """What a bundle holds: the policy, and values unless they need the global state."""
@@ -122,43 +128,45 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
             batch: As for `forward_policy_and_value`.
             embeddings: What `forward_train` returned for this batch, to save a pass.
         """
-        return self._values(batch, self._critic_inputs(batch) if embeddings is None else embeddings)
+        rows = self._rows(batch)
+        embeddings = self._critic_inputs(rows) if embeddings is None else embeddings
+        return self._as_given(self.value_head(self._critic_embeddings(rows, embeddings)), batch)
 
     def compute_all_values(self, batch: Mapping[str, Any]) -> list[Tensor]:
         """Values of the rewards, then of each cost, `[N]` each."""
-        return self._all_values(batch, self._critic_inputs(batch))
+        rows = self._rows(batch)
+        return [self._as_given(each, batch) for each in self._all_values(rows, self._critic_inputs(rows))]
 
     def heads_of_costs(self) -> dict[str, ValueHead]:
         """What foresees each cost, by its name."""
         return cast(dict[str, ValueHead], dict(self.cost_heads.items()))
 
-    def _critic_inputs(self, batch: Mapping[str, Any]) -> Tensor:
-        observations = self._normalised(batch)
-        return self.encoder(observations)[0] if self.critic is None else observations
+    def _critic_inputs(self, rows: Mapping[str, Any]) -> Tensor:
+        observations = self._normalised(rows)
+        return self._encoded(rows, observations)[0] if self.critic is None else observations
 
     def _forward_train(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
-        observations = self._normalised(batch)
-        trunk, entities = self.encoder(observations)
+        rows = self._rows(batch)
+        observations = self._normalised(rows)
+        trunk, entities = self._encoded(rows, observations)
         return {
-            Columns.ACTION_DIST_INPUTS: self._policy(batch, trunk, entities),
+            Columns.ACTION_DIST_INPUTS: self._as_given(self._policy(rows, trunk, entities), batch),
             Columns.EMBEDDINGS: trunk if self.critic is None else observations,
         }
 
-    def _values(self, batch: Mapping[str, Any], embeddings: Tensor) -> Tensor:
-        values: Tensor = self.value_head(self._critic_embeddings(batch, embeddings))
-        return values
-
-    def _all_values(self, batch: Mapping[str, Any], embeddings: Tensor) -> list[Tensor]:
-        embeddings = self._critic_embeddings(batch, embeddings)
+    def _all_values(self, rows: Mapping[str, Any], embeddings: Tensor) -> list[Tensor]:
+        embeddings = self._critic_embeddings(rows, embeddings)
         return [head(embeddings) for head in (self.value_head, *self.heads_of_costs().values())]
 
-    def _critic_embeddings(self, batch: Mapping[str, Any], embeddings: Tensor) -> Tensor:
+    def _critic_embeddings(self, rows: Mapping[str, Any], embeddings: Tensor) -> Tensor:
         """What values are read from: of the trunk, where critic and policy share it, or of normalised observations."""
-        state: Tensor | None = batch[STATE] if self.network.central_critic else None
+        state: Tensor | None = rows[STATE] if self.network.central_critic else None
         if state is not None and self.state_normaliser is not None:
             state = self.state_normaliser(state)
         if self.critic is not None:
             embeddings = self.critic(embeddings, state)[0]
+            if self.critic_messages is not None:
+                embeddings = self.critic_messages(embeddings, rows[ALIVE])
         elif self.critic_trunk is not None:
             embeddings = self.critic_trunk(with_extra(embeddings, state))
         return embeddings

@@ -21,9 +21,10 @@ from algorithms.networks.distributions import (
     num_actions,
 )
 from algorithms.networks.flat import FlatEncoder, FlatHead
+from algorithms.networks.messages import Messages
 from algorithms.networks.normaliser import Moments, ObservationNormaliser, StateNormaliser
 from algorithms.networks.pooled import EntityHead, PooledEncoder
-from algorithms.networks.protocol import ACTION_MASK
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
 from envs.layout import ObservationLayout
 
 
@@ -32,13 +33,16 @@ class PolicyModule(TorchRLModule):
 
     `forward` never changes the module. A batch holds `obs` `[N, D]`, and `action_mask` `[N, M]` where there are masks.
     Subclasses add what values come from.
+
+    Where agents exchange messages, between encoder and head, batches hold whole worlds: `[W, A, …]` in the place of
+    `[N, …]`, here and below, and `alive` `[W, A]` beside. All else is still done to rows, an agent each.
     """
 
-    whole_worlds = False
+    whole_worlds: bool = False
     log_std: Tensor | None
 
     def setup(self) -> None:
-        """Builds the layers from `model_config`: `network`, `layout` and `state_size`.
+        """Builds the layers from `model_config`: `network`, `layout`, `state_size` and `hears`.
 
         Raises:
             pydantic.ValidationError: If a setting of the network is not allowed.
@@ -55,6 +59,8 @@ class PolicyModule(TorchRLModule):
         self.normaliser = ObservationNormaliser(layout, config.clip) if config.normalise else None
         self.state_normaliser: StateNormaliser | None = None
         self.encoder = self.make_encoder()
+        self.messages = self.make_messages()
+        self.whole_worlds = self.messages is not None
         self._make_values()
 
         self.shared_actions = per_entity or num_actions(space)
@@ -79,6 +85,12 @@ class PolicyModule(TorchRLModule):
         """
         kind = PooledEncoder if self.pooled else FlatEncoder
         return kind(self.layout, self.network, extra)
+
+    def make_messages(self) -> Messages | None:
+        """Rounds of messages over an encoder's output, with new weights; None where there are none."""
+        if self.network.messages == "none":
+            return None
+        return Messages(self.encoder.width, self.network, self.model_config.get("hears"))
 
     def make_head(self, outputs: int, gain: float) -> EntityHead | FlatHead:
         """A head over an encoder's output, with new weights: of each entity where actions are, else of the whole.
@@ -124,11 +136,12 @@ class PolicyModule(TorchRLModule):
         Args:
             batch: `obs` `[N, D]`, and `action_mask` `[N, M]` where there are masks.
         """
-        return self._policy(batch, *self.encoder(self._normalised(batch)))
+        return self.forward_raw(batch)
 
     def forward_raw(self, batch: Mapping[str, Any]) -> Tensor:
         """As `forward_policy`, before anything that a subclass does so that bundles can be read like any other."""
-        return self._policy(batch, *self.encoder(self._normalised(batch)))
+        rows = self._rows(batch)
+        return self._as_given(self._policy(rows, *self._encoded(rows, self._normalised(rows))), batch)
 
     def bundle_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """What a bundle holds: the policy."""
@@ -136,6 +149,27 @@ class PolicyModule(TorchRLModule):
 
     def _forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.forward_policy(batch)}
+
+    def _rows(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the layers read: a row an agent, and where the batch holds whole worlds, who is alive in them."""
+        if not self.whole_worlds:
+            return batch
+        alive: Tensor = batch[ALIVE]
+        rows = {ALIVE: alive, Columns.OBS: batch[Columns.OBS].flatten(0, 1)}
+        if ACTION_MASK in batch:
+            rows[ACTION_MASK] = batch[ACTION_MASK].flatten(0, 1)
+        if STATE in batch:  # a world's, and so each of its agents'
+            rows[STATE] = batch[STATE].repeat_interleave(alive.shape[1], dim=0)
+        return rows
+
+    def _as_given(self, outputs: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """Outputs of rows with the batch's axes: `[W, A, …]` where it holds whole worlds."""
+        return outputs.unflatten(0, (-1, batch[ALIVE].shape[1])) if self.whole_worlds else outputs
+
+    def _encoded(self, rows: Mapping[str, Any], observations: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What an agent makes of normalised observations `[N, D]` and of what it hears, and its entities."""
+        trunk, entities = self.encoder(observations)
+        return (trunk if self.messages is None else self.messages(trunk, rows[ALIVE])), entities
 
     def _normalised(self, batch: Mapping[str, Any]) -> Tensor:
         observations: Tensor = batch[Columns.OBS]
@@ -172,11 +206,11 @@ class PolicyModule(TorchRLModule):
         """
         moments = {}
         if self.normaliser is not None:
-            moments["observations"] = self.normaliser.sample_moments(_rows(observations))
+            moments["observations"] = self.normaliser.sample_moments(_flat(observations))
         if self.state_normaliser is not None:
             if states is None:
                 raise ValueError("states: got None, allowed with a central critic is an array [..., S]")
-            moments["states"] = self.state_normaliser.sample_moments(_rows(states))
+            moments["states"] = self.state_normaliser.sample_moments(_flat(states))
         return moments
 
     def merge_moments(self, moments: Mapping[str, Moments]) -> None:
@@ -216,7 +250,7 @@ class PolicyModule(TorchRLModule):
         return distribution_class(self.action_space)
 
 
-def _rows(array: Tensor | NDArray[np.float32]) -> Tensor:
+def _flat(array: Tensor | NDArray[np.float32]) -> Tensor:
     """Any leading axes as one."""
     tensor = torch.as_tensor(array)
     return tensor.reshape(-1, tensor.shape[-1])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from algorithms.pathwise import PathwiseConfig
 from algorithms.ppo import PPO, PPOConfig
 from algorithms.runner import BatchedEnvRunner
+from algorithms.sac.sac import SACConfig
 from envs.cue import CueTask
 
 
@@ -27,6 +29,19 @@ def config(**env):
         (config().batched(task={"entities": 9}), r"entities: got 9, allowed is at most 3"),
         (config().batched(policies="mixed"), r"policies: got 'mixed', allowed are shared"),
         (config().batched(network={"kind": "deep"}), r"network.kind: got 'deep'"),
+        (config().batched(network={"messages": "shout"}), r"network.messages: got 'shout'"),
+        (
+            config().batched(network={"messages": "mean"}, policies="per_agent"),
+            r"network.messages: got mean with policies per_agent, allowed with shared and per_role",
+        ),
+        (
+            PathwiseConfig().environment("supply_chain").batched(network={"messages": "attention"}),
+            r"network.messages: got attention, allowed with ppo: other learners do not keep",
+        ),
+        (
+            SACConfig().environment("cue").batched(network={"messages": "mean"}),
+            r"network.messages: got mean, allowed with ppo: other learners do not keep",
+        ),
         (config().batched(total_envs=5).env_runners(num_env_runners=2), r"total_envs: got 5, allowed is a multiple"),
         (config().batched(torch_threads=0), r"torch_threads: got 0, allowed is an integer, 1 or more"),
         (config().batched(matmul_precision="low"), r"matmul_precision: got 'low', allowed are highest, high, medium"),

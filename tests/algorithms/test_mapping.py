@@ -55,6 +55,16 @@ def test_what_is_gathered_can_be_scattered_back(mode):
         np.testing.assert_array_equal(back[name], array)
 
 
+@pytest.mark.parametrize(
+    ("mode", "module", "places"),
+    [("shared", "shared", [0, 1, 2, 3, 4]), ("per_role", "sellers", [3, 4]), ("per_agent", "emil", [4])],
+)
+def test_agents_stand_where_the_env_has_them(mode, module, places):
+    """A module's agents are found among all of the env's, which come group by group."""
+    mapping = PolicyMapping(mode, groups(BUYERS, SELLERS))
+    np.testing.assert_array_equal(mapping.places(module), places)
+
+
 def test_gathering_one_group_copies_nothing():
     """A module that plays in one group only sees the env's own array."""
     mapping = PolicyMapping("per_role", groups(BUYERS, SELLERS))

@@ -86,6 +86,14 @@ class FewerWorlds(CueEnv):
         super().__init__(config, 1, **kwargs)
 
 
+class HalfHeard(CueEnv):
+    """spaces: who hears whom is said of some agents only."""
+
+    @property
+    def hears(self) -> np.ndarray[Any, Any]:
+        return np.ones((2, 3), np.bool_)
+
+
 class DoublePrecision(_Observes):
     """shapes: observations are float64."""
 
@@ -380,7 +388,17 @@ class TaskForgotten(CueEnv):
 
 
 CONTINUOUS = [
-    *(TwinNames, WideActions, FewerWorlds, DoublePrecision, NarrowState, OneReward, LateNaN, UndefinedMetric),
+    *(
+        TwinNames,
+        WideActions,
+        FewerWorlds,
+        HalfHeard,
+        DoublePrecision,
+        NarrowState,
+        OneReward,
+        LateNaN,
+        UndefinedMetric,
+    ),
     *(MaskedCounts, SeeingDead, PaidDead, DyingTwice, ActingDead, Resurrection, Endless, BothEnds, RestartShown),
     *(FinalMissing, FinalRevived, LostReturns, DeafToSeed, LongMemory, SharedStream, Crowded, Forgetful, SharedState),
     *(AdoptedState, StateDraws, Lenient, Unstarted, HalfDone, AtOnce, Unmoved, AllAlike, FirstOfAll),

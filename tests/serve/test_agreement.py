@@ -80,6 +80,48 @@ def test_torch_onnx_and_http_act_alike(
         np.testing.assert_allclose(from_http[name][alive], from_torch[name][alive], atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("messages", ["mean", "attention"])
+@pytest.mark.parametrize(
+    ("domain", "action_mode", "task"),
+    [("cue", "discrete", {"lifetimes": (2,)}), ("trading", "continuous", None)],
+    ids=["cue", "trading"],
+)
+def test_agents_that_talk_act_alike(
+    domain: str, action_mode: str, task: Any, messages: str, serving: Any, as_version: Any, tmp_path: Path
+) -> None:
+    """Torch, ONNX and HTTP agree on whole worlds, some of whose agents are away; loose rows are refused."""
+    settings = ["env.num_agents=4", f"env.action_mode={action_mode}", f"network.messages={messages}"]
+    config = load(domain, "ppo", overrides=[*settings, "network.rounds=2"])
+    modules, mapping = trained(config)
+    env = get_domain(domain).env(config.env_config(), WORLDS, task=task)
+    observation = seen_in(env)
+    (name,) = env.groups
+    alive = observation.alive[name]
+    assert alive.all() == (task is None)
+    torch_policy = ModulePolicy(modules, mapping)
+    export_bundle(tmp_path / "b", modules, mapping, name=domain, domain=domain, env_config=config.env_config())
+    version = as_version(tmp_path / "b", domain)
+    assert version.policy.team_sizes == {"shared": 4}
+    client = serving(version)
+    rng = np.random.default_rng(0)
+    from_torch, _ = torch_policy.act(observation, None, deterministic=True, rng=rng)
+    from_onnx, _ = version.policy.act(observation, None, deterministic=True, rng=rng)
+    from_http, asked = ask(client, domain, version, observation)
+    wanted = torch_policy.dist_inputs(asked)["shared"]
+    np.testing.assert_allclose(version.policy.dist_inputs(asked)["shared"], wanted, atol=1e-5, rtol=1e-5)
+    for found in (from_onnx, from_http):
+        np.testing.assert_allclose(found[name][alive], from_torch[name][alive], atol=1e-5, rtol=0)
+    rows = asked["shared"]
+    with pytest.raises(ValueError, match=r"^alive: got None, allowed for module 'shared', which reads whole worlds"):
+        version.policy.infer("shared", rows.observations)
+    loose = {"name": "observations", "datatype": "FP32", "shape": list(rows.observations.shape)}
+    reply = client.post(
+        f"/v2/models/{domain}/infer", json={"inputs": [loose | {"data": rows.observations.ravel().tolist()}]}
+    )
+    assert reply.status_code == 400
+    assert "observations" in reply.text
+
+
 def ask(
     client: httpx.Client, model: str, version: Any, observation: Observation
 ) -> tuple[dict[str, Any], dict[str, Rows]]:
@@ -120,16 +162,21 @@ def check_infer(client: httpx.Client, model: str, version: Any, rows: dict[str, 
     inputs = []
     for module, each in rows.items():
         prefix = f"{module}." if several else ""
-        shape = list(each.observations.shape)
-        data = each.observations.ravel().tolist()
-        inputs.append({"name": f"{prefix}observations", "shape": shape, "datatype": "FP32", "data": data})
-        shape = list(each.masks.shape)
-        data = each.masks.ravel().tolist()
-        inputs.append({"name": f"{prefix}action_mask", "shape": shape, "datatype": "BOOL", "data": data})
+        team = version.policy.team_sizes.get(module)
+        worlds = [len(each.observations)] if team is None else [len(each.observations) // team, team]
+        read = {"observations": each.observations, "action_mask": each.masks}
+        if each.alive is not None:
+            read["alive"] = each.alive
+        for tensor, array in read.items():
+            kind = "FP32" if tensor == "observations" else "BOOL"
+            shape, data = [*worlds, *array.shape[1:]], array.ravel().tolist()
+            inputs.append({"name": f"{prefix}{tensor}", "shape": shape, "datatype": kind, "data": data})
     reply = client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
     assert reply.status_code == 200, reply.text
     outputs = {output["name"]: output for output in reply.json()["outputs"]}
     for module, each in rows.items():
-        wanted = version.policy.infer(module, each.observations, each.masks).actions
+        wanted = version.policy.infer(module, each.observations, each.masks, alive=each.alive).actions
         output = outputs[f"{module}.actions" if several else "actions"]
-        np.testing.assert_array_equal(np.array(output["data"], wanted.dtype).reshape(output["shape"]), wanted)
+        found = np.array(output["data"], wanted.dtype).reshape(output["shape"]).reshape(wanted.shape)
+        asked = slice(None) if each.alive is None else each.alive
+        np.testing.assert_array_equal(found[asked], wanted[asked])
