@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +13,18 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+from algorithms.constraints import MULTIPLIER, Constraints
+from algorithms.costs import ADVANTAGES
+from algorithms.export import export_bundle
 from algorithms.learner import PPOLearner
 from algorithms.networks.protocol import ALIVE, STATE
 from algorithms.ppo import PPOConfig
-from algorithms.rollout import ACTS, counted, spread
+from algorithms.rollout import ACTS, Rollout, counted, spread
 from algorithms.runner import BatchedEnvRunner
 from envs.contract import check_env
+from envs.cue import CueTask
 from envs.registry import get_domain
+from policies.bundle import load_bundle
 from policies.rollout import play
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
@@ -80,7 +86,7 @@ def test_the_team_keeps_the_contract(env):
 def test_four_that_talk_know_the_parity(build, messages, env):
     """Each sees one bit of four: with messages nearly all answers are right, also where two roles share a network."""
     algorithm = build(parity(messages, env=env))
-    for _ in range(12):
+    for _ in range(14):
         algorithm.train()
     assert played(algorithm, env) >= 0.99
 
@@ -94,7 +100,7 @@ def test_four_that_talk_know_the_parity(build, messages, env):
 def test_four_that_do_not_hear_are_left_to_chance(build, messages, env, batched):
     """Without messages, or where the env lets nobody hear anybody, parity is right half of the time."""
     algorithm = build(parity(messages, env=env, **batched))
-    for _ in range(12):
+    for _ in range(14):
         algorithm.train()
     assert played(algorithm, env) == pytest.approx(alone(ParityConfig()), abs=0.06)  # four deviations of 1,024 steps
 
@@ -106,7 +112,7 @@ def test_sixteen_that_talk_know_the_sum(build, messages):
     """Each sees one bit of sixteen: they come to 0.99 of the optimum with messages, and not past chance without."""
     env = {"asked": "sum"}
     algorithm = build(parity(messages, 16, env=env))
-    for _ in range(25):
+    for _ in range(30 if messages != "none" else 10):
         algorithm.train()
     found = played(algorithm, {"num_agents": 16, **env})
     if messages == "none":
@@ -232,6 +238,45 @@ def test_advantages_are_standardised_over_those_who_count(build):
     assert len(batch) == rollouts[0].agent_steps() == estimates.size
     np.testing.assert_allclose([estimates.mean(), estimates.std()], [0, 1], atol=1e-5)
     assert not batch[Postprocessing.ADVANTAGES][~batch[ACTS]].any()
+
+
+@pytest.mark.parametrize("messages", KINDS)
+def test_a_bundle_knows_who_hears_whom(messages, tmp_path):
+    """What the env says of who may hear whom is in the graph: another's bit moves an answer only where it is heard."""
+    for deaf in (False, True):
+        config = parity(messages, env={"deaf": deaf, "roles": 2})
+        config.validate()
+        modules = {name: spec.build() for name, spec in config.rl_module_spec.rl_module_specs.items()}
+        export_bundle(tmp_path, modules, config.policy_mapping(), name="team", domain="cue", env_config={})
+        policy, bits = load_bundle(tmp_path), np.ones((4, 1), np.float32)
+        answers = []
+        for other in (1, -1):
+            bits[3] = other
+            answers.append(policy.infer("shared", bits, alive=np.ones(4, np.bool_)).dist_inputs[0])
+        assert np.array_equal(*answers) == deaf
+
+
+def test_a_limits_price_is_that_of_who_counts():
+    """Of worlds, the Lagrangian's advantages and the multiplier's unit are those of the rows of agents that count."""
+    config = SimpleNamespace(env="cue", limits={"late": 1.0}, multiplier=MULTIPLIER, task=None)
+    rng = np.random.default_rng(0)
+    batch = {
+        name: rng.standard_normal((5, 3)).astype(np.float32)
+        for name in (Postprocessing.ADVANTAGES, ADVANTAGES + "late")
+    }
+    batch[ACTS] = rng.random((5, 3)) < 0.6
+    rows = {name: column[batch[ACTS]] for name, column in batch.items() if name != ACTS}
+    found = []
+    for each in (batch, rows):
+        constraints = Constraints(config)
+        algorithm = SimpleNamespace(tasks=[CueTask()], rounds=1, finished_episodes=[], metrics=None)
+        algorithm.metrics = SimpleNamespace(log_value=lambda *args, **kwargs: None)
+        constraints.update(algorithm, [Rollout(0, {"shared": each}, 0, [])])
+        constraints.multipliers.values[:] = 0.5
+        found.append((constraints.multipliers.units, constraints.penalised(each)))
+        assert ADVANTAGES + "late" not in each
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 def test_what_is_counted_can_be_spread_again():
