@@ -47,7 +47,10 @@ ConfigFile = Annotated[
 ]
 AlgorithmName = Annotated[
     str | None,
-    typer.Option("--algorithm", help="How it is learned: ppo, an installed package's, or package.module:attribute."),
+    typer.Option(
+        "--algorithm",
+        help="How it is learned: ppo, pathwise, sac, maddpg, qmix, an installed one, or package.module:attribute.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random; the same as --set seed=…")]
 Experiment = Annotated[

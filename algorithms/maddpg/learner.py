@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from algorithms.maddpg.network import DeterministicModule
 from algorithms.networks.distributions import Branches
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, MASK, NEXT, OBS, REWARDS
+from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, NEXT, REWARDS
 from algorithms.off_policy.critics import CentralCritic, action_width, encoded
 from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
 from algorithms.seeds import Use, generator
@@ -98,7 +98,7 @@ class MADDPGLearner(OffPolicyLearner):
         done = {}
         for module in self.module_ids:
             target: PolicyModule = self.target(f"policy_{module}")
-            outputs, mask = self._outputs(target, rows[module], following=True)
+            outputs, mask = self.outputs(target, rows[module], following=True)
             if target.log_std is None:
                 best = self._distribution(target, outputs).mode()
                 actions = encoded(best, target)
@@ -116,7 +116,7 @@ class MADDPGLearner(OffPolicyLearner):
     def _relaxed(self, module: str, rows: Rows, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """What the policy does, `[N, A, W]`, with gradients, and what it put out before, `[N * A, …]`."""
         policy, shape = self.policy(module), rows[REWARDS].shape
-        outputs, mask = self._outputs(policy, rows)
+        outputs, mask = self.outputs(policy, rows)
         if policy.log_std is not None:
             mean = outputs.chunk(2, dim=-1)[0]
             actions = mean.tanh() * (1.0 if mask is None else mask)
@@ -140,13 +140,6 @@ class MADDPGLearner(OffPolicyLearner):
     def _joint(self, seen: Mapping[str, Tensor], done: Mapping[str, Tensor]) -> Tensor:
         """What all see, then what all do, `[N, J]`."""
         return torch.cat([part[module].flatten(1) for part in (seen, done) for module in self.module_ids], dim=1)
-
-    @staticmethod
-    def _outputs(policy: PolicyModule, rows: Rows, *, following: bool = False) -> tuple[Tensor, Tensor | None]:
-        """What a policy puts out, `[N * A, P]`, and masks."""
-        prefix = NEXT if following else ""
-        batch = {name: rows[prefix + name].flatten(0, 1) for name in (OBS, MASK) if prefix + name in rows}
-        return policy.forward_raw(batch), batch.get(MASK)
 
     @staticmethod
     def _distribution(policy: PolicyModule, outputs: Tensor) -> Branches:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from algorithms.adam import AdamLearner
 from algorithms.networks.normaliser import StateNormaliser
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ALIVE, NEXT, OBS, REWARDS, STATE
+from algorithms.off_policy.columns import ALIVE, MASK, NEXT, OBS, REWARDS, STATE
 from algorithms.torch_settings import matmul_precision
 
 PARTS, REWARDS_SEEN = "parts", "rewards_seen"
@@ -228,6 +228,19 @@ class OffPolicyLearner(AdamLearner):
         normaliser = self.policy(module_id).normaliser
         with torch.no_grad():
             return observations if normaliser is None else normaliser(observations)
+
+    @staticmethod
+    def outputs(policy: PolicyModule, rows: Rows, *, following: bool = False) -> tuple[Tensor, Tensor | None]:
+        """What a policy, or its target, puts out before it is squashed, `[N * A, P]`, and masks, where there are any.
+
+        Args:
+            policy: The network.
+            rows: Transitions of its agents.
+            following: Whether it is asked where they end.
+        """
+        prefix = NEXT if following else ""
+        batch = {name: rows[prefix + name].flatten(0, 1) for name in (OBS, MASK) if prefix + name in rows}
+        return policy.forward_raw(batch), batch.get(MASK)
 
     def states(self, rows: Mapping[str, Rows], *, following: bool = False) -> Tensor:
         """Normalised global states `[N, S]`, of now or of where transitions end."""

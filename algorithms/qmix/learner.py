@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from algorithms.networks.distributions import Branches, distribution_class
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ACTIONS, ACTS, DISCOUNTS, MASK, NEXT, OBS, REWARDS
+from algorithms.off_policy.columns import ACTIONS, ACTS, DISCOUNTS, NEXT, REWARDS
 from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
 from algorithms.qmix.mixer import MonotonicMixer
 from algorithms.qmix.network import UtilityModule
@@ -118,8 +118,7 @@ class QMIXLearner(OffPolicyLearner):
 
     def _table(self, module_id: str, network: PolicyModule, rows: Rows, *, following: bool) -> Tensor:
         """Utilities of all choices, `[N, A, K, largest branch]`, of those that are not allowed very low ones."""
-        prefix = NEXT if following else ""
-        batch = {name: rows[prefix + name].flatten(0, 1) for name in (OBS, MASK) if prefix + name in rows}
-        distribution = distribution_class(network.action_space)(network.forward_raw(batch))
+        outputs, _ = self.outputs(network, rows, following=following)
+        distribution = distribution_class(network.action_space)(outputs)
         assert isinstance(distribution, Branches)
         return distribution.table.unflatten(0, rows[REWARDS].shape)

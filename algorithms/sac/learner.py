@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from algorithms.networks.distributions import MASKED_LOGIT, Branches, DiagonalGaussian, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.networks.squashed import squash
-from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, MASK, NEXT, OBS, REWARDS
+from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, REWARDS
 from algorithms.off_policy.critics import ActionCritic, BranchCritic, Twin
 from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
 from algorithms.seeds import Use, generator
@@ -96,7 +96,7 @@ class SACLearner(OffPolicyLearner):
         shape = rows[REWARDS].shape
         with torch.no_grad():
             alpha = self._temperature(module).log.exp()
-            dist_inputs, mask = self._policy_inputs(module, rows, following=True)
+            dist_inputs, mask = self.outputs(self.policy(module), rows, following=True)
             seen = self.seen(module, rows, following=True)
             state = self._state(everything, shape[1], following=True)
             if self._continuous(module):
@@ -125,7 +125,7 @@ class SACLearner(OffPolicyLearner):
         """Loss of those who acted (equation 7), their entropy, and by how much that is above its target."""
         shape, acts = rows[REWARDS].shape, rows[ACTS].flatten()
         alpha = self._temperature(module).log.detach().exp()
-        dist_inputs, mask = self._policy_inputs(module, rows)
+        dist_inputs, mask = self.outputs(self.policy(module), rows)
         seen, state = self.seen(module, rows), self._state(everything, shape[1])
         if self._continuous(module):
             actions, log_density = self._draw(module, dist_inputs, mask, draws)
@@ -160,12 +160,6 @@ class SACLearner(OffPolicyLearner):
         if "states" not in self.parts:
             return None
         return self.states(rows, following=following).repeat_interleave(agents, dim=0)
-
-    def _policy_inputs(self, module: str, rows: Rows, *, following: bool = False) -> tuple[Tensor, Tensor | None]:
-        """What the policy puts out, `[N * A, P]`, and masks."""
-        prefix = NEXT if following else ""
-        batch = {name: rows[prefix + name].flatten(0, 1) for name in (OBS, MASK) if prefix + name in rows}
-        return self.policy(module).forward_raw(batch), batch.get(MASK)
 
     def _draw(
         self, module: str, dist_inputs: Tensor, mask: Tensor | None, draws: torch.Generator

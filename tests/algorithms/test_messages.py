@@ -15,6 +15,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from algorithms.constraints import MULTIPLIER, Constraints
 from algorithms.costs import ADVANTAGES
+from algorithms.export import export_bundle
 from algorithms.learner import PPOLearner
 from algorithms.networks.protocol import ALIVE, STATE
 from algorithms.ppo import PPOConfig
@@ -23,6 +24,7 @@ from algorithms.runner import BatchedEnvRunner
 from envs.contract import check_env
 from envs.cue import CueTask
 from envs.registry import get_domain
+from policies.bundle import load_bundle
 from policies.rollout import play
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
@@ -236,6 +238,22 @@ def test_advantages_are_standardised_over_those_who_count(build):
     assert len(batch) == rollouts[0].agent_steps() == estimates.size
     np.testing.assert_allclose([estimates.mean(), estimates.std()], [0, 1], atol=1e-5)
     assert not batch[Postprocessing.ADVANTAGES][~batch[ACTS]].any()
+
+
+@pytest.mark.parametrize("messages", KINDS)
+def test_a_bundle_knows_who_hears_whom(messages, tmp_path):
+    """What the env says of who may hear whom is in the graph: another's bit moves an answer only where it is heard."""
+    for deaf in (False, True):
+        config = parity(messages, env={"deaf": deaf, "roles": 2})
+        config.validate()
+        modules = {name: spec.build() for name, spec in config.rl_module_spec.rl_module_specs.items()}
+        export_bundle(tmp_path, modules, config.policy_mapping(), name="team", domain="cue", env_config={})
+        policy, bits = load_bundle(tmp_path), np.ones((4, 1), np.float32)
+        answers = []
+        for other in (1, -1):
+            bits[3] = other
+            answers.append(policy.infer("shared", bits, alive=np.ones(4, np.bool_)).dist_inputs[0])
+        assert np.array_equal(*answers) == deaf
 
 
 def test_a_limits_price_is_that_of_who_counts():
