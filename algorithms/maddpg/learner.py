@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from algorithms.exploration import falling
 from algorithms.maddpg.network import DeterministicModule
 from algorithms.networks.distributions import Branches
 from algorithms.networks.policy_module import PolicyModule
@@ -53,8 +54,7 @@ class MADDPGLearner(OffPolicyLearner):
 
     def schedule(self, steps: float) -> None:
         """Lowers the noise."""
-        first, last = self.config.noise
-        deviation = first + (last - first) * min(1.0, steps / self.config.noise_steps)
+        deviation = falling(self.config.noise, self.config.noise_steps, steps)
         for module in self.module_ids:
             policy = self.policy(module)
             assert isinstance(policy, DeterministicModule)

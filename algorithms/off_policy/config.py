@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Self
 
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -11,7 +10,7 @@ from algorithms.config import BatchedConfig, at_least, between
 from algorithms.networks.module import module_spec
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.networks.protocol import PolicyNetwork
-from algorithms.off_policy.collector import Explore, OffPolicyCollector
+from algorithms.off_policy.collector import OffPolicyCollector
 from algorithms.off_policy.settings import OffPolicySettings
 from algorithms.trajectory import Trajectory
 
@@ -59,11 +58,7 @@ class OffPolicyConfig(BatchedConfig):
     def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> OffPolicyCollector:
         """Whole worlds, for the replay."""
         assert isinstance(module, PolicyModule)
-        return OffPolicyCollector(module, trajectory, self.exploring(module))
-
-    @abstractmethod
-    def exploring(self, module: PolicyModule) -> Explore:
-        """How what is tried departs from the policy."""
+        return OffPolicyCollector(module, trajectory, self.exploration())
 
     def validate(self) -> None:
         """Checks all settings.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from algorithms.exploration import falling
 from algorithms.networks.distributions import Branches, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.off_policy.columns import ACTIONS, ACTS, DISCOUNTS, NEXT, REWARDS
@@ -43,8 +44,7 @@ class QMIXLearner(OffPolicyLearner):
 
     def schedule(self, steps: float) -> None:
         """Lowers the share of random choices."""
-        first, last = self.config.epsilon
-        share = first + (last - first) * min(1.0, steps / self.config.epsilon_steps)
+        share = falling(self.config.epsilon, self.config.epsilon_steps, steps)
         for module in self.module_ids:
             policy = self.policy(module)
             assert isinstance(policy, UtilityModule)
