@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import huber_loss
 
 from algorithms.exploration import falling
 from algorithms.networks.distributions import Branches, distribution_class
@@ -60,7 +61,9 @@ class QMIXLearner(OffPolicyLearner):
         else:
             value, target, counts = self._together(rows, chosen, best)
         error = value - target
-        loss = mean_over(error.square(), counts)
+        bound = self.config.error_clip
+        cost = error.square() if bound is None else 2 * huber_loss(value, target, reduction="none", delta=bound)
+        loss = mean_over(cost, counts)
         norm = self.step("critic", loss)
         return {
             "loss": loss.detach(),

@@ -25,6 +25,7 @@ class QMIXConfig(OffPolicyConfig):
         self.mixing_width = 32
         self.hypernet_width = 64
         self.double = True
+        self.error_clip: float | None = None
         self.epsilon = (1.0, 0.05)
         self.epsilon_steps = 50_000
 
