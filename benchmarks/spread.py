@@ -6,15 +6,15 @@ A cell, one algorithm and seed, is a file of its own in `results/spread`: the sa
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Bar, BenchmarkResult, machine, write_json
+from benchmarks.harness import Bar, BenchmarkResult, kept, machine
 from evaluation.statistics import seeds_interval
 
 FOLDER = Path(__file__).with_name("results") / "spread"
@@ -56,11 +56,8 @@ def run(
     for name in algorithms:
         found = []
         for seed in seeds:
-            path = FOLDER / f"{name}_{seed}.json"
-            if not path.is_file():
-                FOLDER.mkdir(parents=True, exist_ok=True)
-                write_json(path, learn(name, seed, steps, evaluations, progress))
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            make = partial(learn, name, seed, steps, evaluations, progress)
+            found.append(kept(FOLDER / f"{name}_{seed}.json", make))
         score = seeds_interval([float(np.mean(cell["returns"][-LAST:])) for cell in found])
         bars.append(Bar(f"{name}: team return", score.estimate, CELLS[name][2], low=score.low, high=score.high))
         first = [cell["untrained"] for cell in found]
