@@ -20,7 +20,7 @@ class OffPolicyConfig(BatchedConfig):
 
     Attributes:
         replay_frames, replay_memory, learn_from, steps_per_update, batch, n_step, target_rate, target_period,
-            standardise: As in `OffPolicySettings`.
+            priority, priority_correction, standardise: As in `OffPolicySettings`.
         module_class: The kind of network.
     """
 
@@ -39,6 +39,8 @@ class OffPolicyConfig(BatchedConfig):
         self.steps_per_update = 32.0
         self.batch = 256
         self.n_step = 1
+        self.priority = 0.0
+        self.priority_correction = 1.0
         self.target_rate = 0.005
         self.target_period = 200
         self.standardise = True
@@ -69,7 +71,8 @@ class OffPolicyConfig(BatchedConfig):
         if self._validate_config:
             counts = ("replay_frames", "learn_from", "batch", "n_step", "target_period")
             at_least(1, **{name: getattr(self, name) for name in counts})
-            between(0, 1, target_rate=self.target_rate)
+            between(0, 1, target_rate=self.target_rate, priority=self.priority)
+            between(0, 1, priority_correction=self.priority_correction)
             if self.learn_from > self.replay_frames:
                 raise ValueError(
                     f"learn_from: got {self.learn_from}, allowed is at most replay_frames, {self.replay_frames}"

@@ -12,7 +12,7 @@ from algorithms.exploration import falling
 from algorithms.networks.distributions import Branches, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.off_policy.columns import ACTIONS, ACTS, DISCOUNTS, NEXT, REWARDS
-from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
+from algorithms.off_policy.learner import OffPolicyLearner, Rows, error_of, mean_over, weighted
 from algorithms.qmix.mixer import MonotonicMixer
 from algorithms.qmix.network import UtilityModule
 
@@ -63,7 +63,8 @@ class QMIXLearner(OffPolicyLearner):
         error = value - target
         bound = self.config.error_clip
         cost = error.square() if bound is None else 2 * huber_loss(value, target, reduction="none", delta=bound)
-        loss = mean_over(cost, counts)
+        loss = mean_over(weighted(cost, next(iter(rows.values()))), counts)
+        self.wrong = error_of(error.reshape(len(error), -1), counts.reshape(len(error), -1))
         norm = self.step("critic", loss)
         return {
             "loss": loss.detach(),

@@ -42,8 +42,9 @@ def configure(kind: type[OffPolicyConfig], mode: str, network: str = "pooled", *
 
 
 def resumable(kind: type[OffPolicyConfig], mode: str) -> OffPolicyConfig:
-    """With transitions of several steps, and a replay that is full before it is saved."""
-    return configure(kind, mode, steps_per_update=64, n_step=2, replay_frames=640)
+    """With transitions of several steps, some drawn by priority, and a replay that is full before it is saved."""
+    priority = 0.5 if mode == "discrete" else 0.0
+    return configure(kind, mode, steps_per_update=64, n_step=2, replay_frames=640, priority=priority)
 
 
 def checkpoint(folder: Path, kind: type[OffPolicyConfig], mode: str) -> Path:

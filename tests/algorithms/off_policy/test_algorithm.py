@@ -73,6 +73,11 @@ def test_a_killed_run_goes_on_to_the_same_weights(
             algorithm.train()
     assert whole.updates == resumed.updates > 5
     assert_equal(*(each.get_state()["learner_group"]["learner"] for each in (whole, resumed)))
+    assert (whole.replay.priorities is None) == (mode == "continuous")
+    if whole.replay.priorities is not None:
+        shares = whole.replay.priorities.shares
+        assert len(np.unique(shares)) > 100  # what was learned from it is known
+        np.testing.assert_array_equal(shares, resumed.replay.priorities.shares)
     for module, columns in whole.replay.columns.items():
         for name, column in columns.items():
             np.testing.assert_array_equal(column, resumed.replay.columns[module][name])
