@@ -195,6 +195,10 @@ class BatchedConfig(AlgorithmConfig):
         """Whether what is learned from keeps the agents of a world together, as networks with messages need it."""
         return False
 
+    def takes_sequences(self) -> bool:
+        """Whether what is learned from keeps the steps of an agent together, as networks with memory need it."""
+        return False
+
     def _heard(self, module_id: str) -> list[list[bool]] | None:
         """Who hears whom of those that play with a module."""
         if self.hears is None:
@@ -237,6 +241,7 @@ class BatchedConfig(AlgorithmConfig):
         one_of(get_args(MatmulPrecision), matmul_precision=self.matmul_precision)
         one_of((0, 1), num_learners=self.num_learners)
         self._check_messages()
+        self._check_memory()
         if self.evaluation_interval and self.get_evaluation_config_object().env_runner_cls is BatchedEnvRunner:
             raise ValueError(
                 f"evaluation_interval: got {self.evaluation_interval}, allowed is None: the batched runner only "
@@ -257,6 +262,15 @@ class BatchedConfig(AlgorithmConfig):
             raise ValueError(
                 f"network.messages: got {messages} with policies per_agent, allowed with shared and per_role: those "
                 "who play with one network hear each other"
+            )
+
+    def _check_memory(self) -> None:
+        """Raises ValueError if agents are to remember where that cannot be learned."""
+        memory = self.network_config().memory
+        if memory != "none" and not self.takes_sequences():
+            raise ValueError(
+                f"network.memory: got {memory}, allowed with ppo: other learners do not keep the steps of an agent "
+                "together"
             )
 
     def _meet_agents(self) -> None:

@@ -6,6 +6,7 @@ import io
 import platform
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
 from algorithms.mapping import PolicyMapping
-from algorithms.networks.protocol import ACTION_MASK, ALIVE, PolicyNetwork, network_of
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, MEMORY, PolicyNetwork, network_of
 from envs.base import AgentGroup, FloatArray, IntArray
 from policies.bundle import BundlePolicy, check_close, save_bundle
 from policies.manifest import GoldenEntry, GroupEntry, Manifest
@@ -29,6 +30,8 @@ from policies.network import Rows
 OPSET = 17
 CHECKED_ROWS = (0, 1, 7, 256)
 GOLDEN_ROWS = 8
+CHECKED_STEPS = 32
+"""Steps that what remembers is played for, beside torch, each on a state of its own."""
 
 
 class _AllModules(nn.Module):
@@ -149,6 +152,7 @@ def export_bundle(
         env_config=_plain(env_config),
         task=None if task is None else _plain(task),
         groups={key: GroupEntry.of(group, _modules_of(group, agents)) for key, group in mapping.groups.items()},
+        recurrent={module: network.memory_size for module, network in chosen.items() if network.memory_size},
         whole_worlds=tuple(teams),
         golden={module: _golden(chosen[module], rows[module], teams.get(module)) for module in chosen},
         metrics=dict(metrics or {}),
@@ -166,7 +170,8 @@ def export_bundle(
 def golden_rows(module: PolicyNetwork, count: int, seed: int = 0, team_size: int | None = None) -> Rows:
     """Plausible observations for a module: normal around its statistics, with some entities and actions missing.
 
-    Something is always allowed: the first action, and the first choice of each branch.
+    Something is always allowed: the first action, and the first choice of each branch. What is remembered is anything
+    that recurrent units can hold.
 
     Args:
         module: The module.
@@ -188,7 +193,9 @@ def golden_rows(module: PolicyNetwork, count: int, seed: int = 0, team_size: int
     masks = rng.random((count, width)) < 0.75
     masks[:, _first_choices(module)] = True
     if team_size is None:
-        return Rows(observations.astype(np.float32), masks)
+        size = module.memory_size
+        state = rng.uniform(-1, 1, (count, size)).astype(np.float32) if size else None
+        return Rows(observations.astype(np.float32), masks, state)
     alive = rng.random(count) < 0.75
     alive[::team_size] |= ~alive.reshape(-1, team_size).any(axis=1)
     return Rows((observations * alive[:, None]).astype(np.float32), masks | ~alive[:, None], alive=alive)
@@ -196,12 +203,16 @@ def golden_rows(module: PolicyNetwork, count: int, seed: int = 0, team_size: int
 
 def _inputs(module: PolicyNetwork) -> dict[str, str]:
     """What a module reads, by the key in a batch: names in the graph."""
-    alive = {ALIVE: "alive"} if module.whole_worlds else {}
-    return {Columns.OBS: "observations", ACTION_MASK: "action_mask", **alive}
+    more = {ALIVE: "alive"} if module.whole_worlds else {}
+    if module.memory_size:
+        more[MEMORY] = "state"
+    return {Columns.OBS: "observations", ACTION_MASK: "action_mask", **more}
 
 
 def _batch(rows: Rows, team_size: int | None) -> dict[str, Tensor]:
     batch = {Columns.OBS: torch.from_numpy(rows.observations), ACTION_MASK: torch.from_numpy(rows.masks)}
+    if rows.state is not None:
+        batch[MEMORY] = torch.from_numpy(rows.state)
     if team_size is None:
         return batch
     assert rows.alive is not None
@@ -235,6 +246,8 @@ def _golden(module: PolicyNetwork, rows: Rows, team_size: int | None) -> GoldenE
         action_mask=rows.masks.tolist(),
         action_dist_inputs=outputs["action_dist_inputs"].tolist(),
         values=outputs["values"].tolist() if "values" in outputs else None,
+        state=None if rows.state is None else rows.state.tolist(),
+        next_state=outputs["next_state"].tolist() if "next_state" in outputs else None,
         alive=None if rows.alive is None else rows.alive.tolist(),
     )
 
@@ -246,13 +259,31 @@ def _check(policy: BundlePolicy, modules: Mapping[str, PolicyNetwork]) -> None:
         for count in CHECKED_ROWS:
             rows = golden_rows(module, count, seed=count, team_size=team_size)
             wanted = _wanted(module, rows, team_size)
-            found = policy.infer(name, rows.observations, rows.masks, alive=rows.alive)
+            found = policy.infer(name, rows.observations, rows.masks, state=rows.state, alive=rows.alive)
             what = f"export: {count} {'rows' if team_size is None else 'worlds'} of {name}"
             check_close(f"{what}.action_dist_inputs", wanted["action_dist_inputs"], found.dist_inputs)
             if found.values is not None:
                 check_close(f"{what}.values", wanted["values"], found.values)
+            if found.state is not None:
+                check_close(f"{what}.next_state", wanted["next_state"], found.state)
+        if module.memory_size:
+            _check_memory(policy, name, module)
         if team_size is not None:
             _check_worlds(policy, name, golden_rows(module, GOLDEN_ROWS, seed=1, team_size=team_size))
+
+
+def _check_memory(policy: BundlePolicy, name: str, module: PolicyNetwork) -> None:
+    """Raises BundleError if graph and torch part ways in the course of an episode, each on what it remembers itself."""
+    ours = theirs = np.zeros((GOLDEN_ROWS, module.memory_size), np.float32)
+    for step in range(CHECKED_STEPS):
+        rows = golden_rows(module, GOLDEN_ROWS, seed=step)
+        wanted = _wanted(module, replace(rows, state=ours), None)
+        found = policy.infer(name, rows.observations, rows.masks, state=theirs)
+        check_close(
+            f"export: step {step} of {name}.action_dist_inputs", wanted["action_dist_inputs"], found.dist_inputs
+        )
+        assert found.state is not None
+        ours, theirs = wanted["next_state"], found.state
 
 
 def _check_worlds(policy: BundlePolicy, module: str, rows: Rows) -> None:

@@ -26,7 +26,7 @@ from algorithms.costs import TARGETS
 from algorithms.exploration import falling
 from algorithms.networks.distributions import distribution_class
 from algorithms.networks.module import ActorCriticModule
-from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, BEGINS, MEMORY, STATE
 from algorithms.rollout import ACTS, acted, counted
 from algorithms.seeds import Use, generator
 from algorithms.torch_settings import matmul_precision
@@ -37,7 +37,7 @@ SKIPPED_STEPS_KEY = "skipped_steps"
 """Steps of an update that were left out, because their gradient was not finite."""
 TOTAL_LOSS_KEY = "total_loss"
 VALUES, COST_VALUES = Columns.VF_PREDS, "cost_values"
-READ = (Columns.OBS, ACTION_MASK, STATE, ALIVE)
+READ = (Columns.OBS, ACTION_MASK, STATE, ALIVE, BEGINS, MEMORY)
 """Columns that networks read, and losses do not."""
 STATISTICS = (TOTAL_LOSS_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY, LEARNER_RESULTS_KL_KEY, GRADIENT_NORM_KEY)
 
@@ -47,8 +47,8 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
 
     RLlib's minibatch iterator and its metrics, logged at every minibatch, cost up to a third of an update. Here every
     module's rows are shuffled once an epoch, cut into minibatches whose sizes differ by one row at most, and
-    statistics are kept as tensors until the end. Where agents need each other, rows are whole worlds, and losses are
-    means over the agents in them that count.
+    statistics are kept as tensors until the end. Where agents need each other, rows are whole worlds, and where they
+    remember, sequences; losses are means over the agents and steps in them that count.
     """
 
     def build(self) -> None:
@@ -76,12 +76,13 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
         Args:
             batch: Rows by module: `obs`, `actions`, `action_logp`, `action_dist_inputs`, `advantages`, `value_targets`,
                 and `action_mask` and `state` where the network reads them; of each cost that it foresees, the targets.
-                Where it reads whole worlds, they are in the place of rows, with `alive`, and `acts`: who counts.
+                Where it reads whole worlds, or remembers, worlds or sequences are in the place of rows, with `alive`,
+                and `acts`: who counts; sequences with `begins` and `memory` as well.
             training_data: The batch as a learner group passes it.
             timesteps: Steps sampled so far, for schedules.
             num_epochs: Passes over the batch.
-            minibatch_size: Agent-steps of a minibatch, roughly: minibatches have even numbers of rows, or of worlds;
-                None: all.
+            minibatch_size: Agent-steps of a minibatch, roughly: minibatches have even numbers of rows, of worlds or of
+                sequences; None: all.
             shuffle_batch_per_epoch: Whether rows are shuffled before each epoch.
             round: Number of the rollout; keys the shuffling.
             **kwargs: Ignored; RLlib may pass more.

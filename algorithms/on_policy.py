@@ -1,6 +1,10 @@
 """What on-policy algorithms make of a trajectory: values, advantages, and rows of the agents that acted.
 
-Where the network reads whole worlds, a row is a world with all its agents, and says who is alive and who counts.
+Where the network reads whole worlds, a row is a world with all its agents, and says who is alive and who counts. Where
+it remembers, a row is a sequence of one agent's steps, and says beside that where episodes begin, and what was known
+before: the recurrent state with which the runner played, as of the weights that it had (Kapturowski et al. 2019,
+https://openreview.net/forum?id=r1lyTjAqYX, section 3, the stored state; Hausknecht and Stone 2015,
+https://arxiv.org/abs/1507.06527, section 4.2, on how far back a sequence is to reach).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from torch import Tensor
 from algorithms import costs, gae
 from algorithms.exploration import Exploration, sampled
 from algorithms.networks.module import ActorCriticModule
-from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, BEGINS, MEMORY, STATE
 from algorithms.rollout import ACTS, Columned
 from algorithms.trajectory import Trajectory
 from envs.base import BoolArray, FloatArray
@@ -31,7 +35,8 @@ VALUE_CHUNK = 2048
 class ActorCriticCollector:
     """Samples from the policy, values what was seen, and hands over rows with advantages.
 
-    Where policy and critic share a trunk, values come with the actions; else all at once, when the rollout is over.
+    Where policy and critic share a trunk, or remember, values come with the actions; else all at once, when the rollout
+    is over.
 
     Args:
         module: The network.
@@ -39,6 +44,7 @@ class ActorCriticCollector:
         gamma: Discount of a step, or of a turn where agents take turns.
         lambda_: Decay of the advantages' estimator.
         explore: How what is tried departs from the policy.
+        sequence: Steps `L` of a sequence, a divisor of the rollout's, where the network remembers; None: all.
 
     Attributes:
         values: Of what was seen at each step, and after the last, for the rewards and then for each cost of the
@@ -53,10 +59,13 @@ class ActorCriticCollector:
         gamma: float,
         lambda_: float,
         explore: Exploration = sampled,
+        sequence: int | None = None,
     ) -> None:
         self.module, self.trajectory, self.explore = module, trajectory, explore
         self.gamma, self.lambda_ = gamma, lambda_
         steps, worlds, agents = trajectory.shape
+        self.sequence = sequence or steps
+        self.values_at_once = not (module.network.share_trunk or module.memory_size)
         self.costs = list(module.cost_heads)
         self.values: FloatArray = np.zeros((1 + len(self.costs), steps + 1, worlds, agents), np.float32)
         self._value_rows = torch.from_numpy(self.values).flatten(2, 3)
@@ -64,7 +73,12 @@ class ActorCriticCollector:
     def act(self, step: int, generator: torch.Generator) -> NDArray[Any]:
         """Chooses the actions of a step."""
         batch = self.trajectory.batch(step)
-        if self.module.network.share_trunk:
+        if self.module.memory_size:
+            dist_inputs, values, memory = self.module.advance_with_values(batch)
+            self._foresee(step, values)
+            assert memory is not None
+            self.trajectory.remember(step, memory)
+        elif not self.values_at_once:
             dist_inputs, values = self.module.forward_policy_and_values(batch)
             self._foresee(step, values)
         else:
@@ -76,7 +90,7 @@ class ActorCriticCollector:
         trajectory = self.trajectory
         steps, worlds, agents = trajectory.shape
         per_pass = max(1, VALUE_CHUNK // (worlds * agents))
-        first = steps if self.module.network.share_trunk else 0
+        first = 0 if self.values_at_once else steps
         for start in range(first, steps + 1, per_pass):
             stop = min(start + per_pass, steps + 1)
             self._foresee(start, self.module.compute_all_values(trajectory.critic_batch(start, stop)))
@@ -86,6 +100,8 @@ class ActorCriticCollector:
             ends = ends[:, living]
         estimates, targets, counts = self._estimate(ends, living)
         columns = self._columns(estimates, targets)
+        if self.module.memory_size:
+            return self._sequences(columns, counts)
         return self._worlds(columns, counts) if trajectory.whole_worlds else self._rows(columns, counts)
 
     def _foresee(self, start: int, values: Sequence[Tensor]) -> None:
@@ -177,6 +193,29 @@ class ActorCriticCollector:
         everywhere = bool(chosen.all())
         flat = {name: column.reshape(chosen.size, *column.shape[2:]) for name, column in columns.items()}
         return flat if everywhere else {name: column[chosen] for name, column in flat.items()}
+
+    def _sequences(self, columns: Columned, counts: BoolArray) -> Columned:
+        """Sequences of agents that count somewhere in them, `[N, L, …]`, with all that protocol and losses ask for.
+
+        That is who is alive, who counts, and where episodes begin, `[N, L]`, and the recurrent state before them,
+        `[N, H]`.
+        """
+        trajectory, length = self.trajectory, self.sequence
+        begins = np.zeros(trajectory.ended.shape, np.bool_)
+        begins[1:] = trajectory.ended[:-1]  # the first step finds what was known before it, or zeros
+        columns = columns | {ALIVE: trajectory.alive[:-1], ACTS: counts}
+        columns[BEGINS] = np.broadcast_to(begins[:, :, None], counts.shape)
+        if trajectory.states is not None:
+            seen = trajectory.states[:-1, :, None]
+            columns[STATE] = np.broadcast_to(seen, (*counts.shape, seen.shape[-1]))
+
+        def cut(column: NDArray[Any]) -> NDArray[Any]:
+            """Steps `[T, B, A, …]` as sequences `[T / L, B, A, L, …]`."""
+            return np.moveaxis(column.reshape(-1, length, *column.shape[1:]), 1, 3)
+
+        chosen = cut(counts).any(axis=3)
+        rows = {name: cut(column)[chosen] for name, column in columns.items()}
+        return rows | {MEMORY: trajectory.memories[:-1:length][chosen]}
 
 
 def _in_chunks(module: ActorCriticModule, batch: Mapping[str, Tensor]) -> Tensor:

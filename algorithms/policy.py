@@ -8,7 +8,7 @@ import torch
 from ray.rllib.core.columns import Columns
 
 from algorithms.mapping import PolicyMapping
-from algorithms.networks.protocol import ACTION_MASK, ALIVE, PolicyNetwork
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, MEMORY, PolicyNetwork, RecurrentNetwork
 from envs.base import FloatArray
 from policies.network import NetworkPolicy, Part, Rows
 
@@ -31,13 +31,19 @@ class ModulePolicy(NetworkPolicy):
                 parts.setdefault(module, []).append(Part(part.group, None if len(agents) == size else agents))
         self._modules = {module: modules[module] for module in parts}
         whole_worlds = [module for module, network in self._modules.items() if network.whole_worlds]
-        super().__init__(mapping.groups, parts, whole_worlds=whole_worlds)
+        memories = {module: network.memory_size for module, network in self._modules.items() if network.memory_size}
+        super().__init__(mapping.groups, parts, memories, whole_worlds)
         self.name = name
 
-    @torch.no_grad()
     def dist_inputs(self, rows: Mapping[str, Rows]) -> dict[str, FloatArray]:
         """Runs each module once."""
+        return self.advance(rows)[0]
+
+    @torch.no_grad()
+    def advance(self, rows: Mapping[str, Rows]) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """Runs each module once, and keeps the states of those that remember."""
         outputs: dict[str, FloatArray] = {}
+        states: dict[str, FloatArray] = {}
         for module, given in rows.items():
             batch = {
                 Columns.OBS: torch.from_numpy(given.observations),
@@ -47,5 +53,13 @@ class ModulePolicy(NetworkPolicy):
                 batch[ALIVE] = torch.from_numpy(given.alive)
                 agents = self.team_sizes[module]
                 batch = {name: column.unflatten(0, (-1, agents)) for name, column in batch.items()}
-            outputs[module] = self._modules[module].forward_policy(batch).flatten(0, -2).numpy()
-        return outputs
+            network = self._modules[module]
+            if network.memory_size:
+                assert isinstance(network, RecurrentNetwork)
+                batch[MEMORY] = torch.from_numpy(given.state)
+                found, state = network.advance(batch)
+                states[module] = state.numpy()
+            else:
+                found = network.forward_policy(batch)
+            outputs[module] = found.flatten(0, -2).numpy()
+        return outputs, states

@@ -46,6 +46,7 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         deviation, deviation_steps: As in `PPOSettings`.
         limits: By cost, the most that it may be in an episode, as `Final.metrics` has it: mean over agents.
         multiplier: Fields of `MultiplierSettings`.
+        sequence: Steps of the sequences that networks with memory learn from; None: a whole rollout.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
@@ -63,6 +64,7 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         self.grad_clip_by = "global_norm"
         self.deviation: tuple[float, float] | None = None
         self.deviation_steps = 1_000_000
+        self.sequence: int | None = None
         self.limits: dict[str, float] = {}
         self.multiplier: dict[str, Any] = dict(MULTIPLIER)
 
@@ -73,11 +75,21 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
     def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> ActorCriticCollector:
         """Rows with generalised advantages."""
         assert isinstance(module, ActorCriticModule)
-        explore = self.exploration()
-        return ActorCriticCollector(module, trajectory, gamma=self.gamma, lambda_=self.lambda_, explore=explore)
+        return ActorCriticCollector(
+            module,
+            trajectory,
+            gamma=self.gamma,
+            lambda_=self.lambda_,
+            explore=self.exploration(),
+            sequence=self.sequence,
+        )
 
     def takes_whole_worlds(self) -> bool:
         """It does: minibatches keep worlds together."""
+        return True
+
+    def takes_sequences(self) -> bool:
+        """It does: minibatches are of sequences."""
         return True
 
     def reads_costs(self) -> tuple[str, ...]:
@@ -105,7 +117,10 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         if unknown := [name for name in self.limits if name not in self.costs]:
             known = ", ".join(self.costs) or "none: this env counts no costs"
             raise ValueError(f"limits: got {unknown[0]!r}, allowed are {known}")
-        rows = self.rollout_steps() * self._rows_a_step()
+        steps = self.rollout_steps()
+        if self.sequence is not None and (self.sequence < 1 or steps % self.sequence):
+            raise ValueError(f"sequence: got {self.sequence}, allowed is a divisor of the {steps} steps of a rollout")
+        rows = steps * self._rows_a_step()
         if self.minibatch_size > rows and not self.in_evaluation:
             raise ValueError(
                 f"minibatch_size: got {self.minibatch_size}, allowed is at most {rows}, the agent-steps of an iteration"
@@ -207,5 +222,6 @@ def configure(settings: PPOSettings) -> PPOConfig:
     )
     config.noise_correlation = settings.noise_correlation
     config.deviation, config.deviation_steps = settings.deviation, settings.deviation_steps
+    config.sequence = settings.sequence
     config.limits, config.multiplier = dict(settings.limits), settings.multiplier.model_dump()
     return config

@@ -43,6 +43,10 @@ class PPOSettings(BaseModel):
     )
     epochs: Count = Field(description="Passes over each rollout.")
     minibatch: Count = Field(description="Agent-steps in a gradient step.")
+    sequence: Count | None = Field(
+        description="Steps of the sequences that networks with memory learn from, and so how far back gradients reach; "
+        "it must divide runners.rollout_length; null: all of that. Others learn from single steps."
+    )
     grad_clip: Positive | None = Field(description="Largest norm of a gradient; null: any.")
     limits: dict[str, Positive] = Field(
         description="By name of a cost that the env counts, the most that its figure `cost_NAME` may be, mean over "

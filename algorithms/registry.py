@@ -71,7 +71,7 @@ _BUILT_IN = {
         settings="algorithms.ppo_settings:PPOSettings",
         configure="algorithms.ppo:configure",
         algorithm="algorithms.ppo:PPO",
-        our_names={"minibatch_size": "minibatch", "num_epochs": "epochs", "limits": "limits"},
+        our_names={"minibatch_size": "minibatch", "num_epochs": "epochs", "limits": "limits", "sequence": "sequence"},
     ),
     "pathwise": Algorithm(
         "pathwise",

@@ -31,7 +31,7 @@ from algorithms.rollout import EpisodeRecord, Rollout, acted
 from algorithms.seeds import Use, derived_seed, generator
 from algorithms.torch_settings import use_threads
 from algorithms.trajectory import Trajectory
-from envs.base import BatchedEnv, Differentiable, Observation, Task
+from envs.base import BatchedEnv, Differentiable, FloatArray, Observation, Task
 from envs.registry import get_domain
 
 
@@ -57,6 +57,7 @@ class BatchedEnvRunner(EnvRunner):
         self._tasks: list[dict[str, Any]] = []
         self._observation: Observation | None = None
         self._collectors: dict[str, Collector] = {}
+        self._memories: dict[str, FloatArray] = {}
         self._weights_seq_no = 0
         self.mapping: PolicyMapping = self.config.policy_mapping()
         self.make_env()
@@ -120,12 +121,15 @@ class BatchedEnvRunner(EnvRunner):
         began = self._observation is None
         if self._observation is None:
             self._observation = self.env.reset(self._world_seed())
+            self._memories = {}
         collectors = self._ready(steps, self._observation)
-        for collector in collectors.values():
+        for module_id, collector in collectors.items():
             collector.trajectory.began = began
+            collector.trajectory.memories[0] = self._memories.get(module_id, 0.0)
         with torch.inference_mode():
             episodes = self._play(collectors, steps)
             batches = {module_id: collector.finish() for module_id, collector in collectors.items()}
+        self._memories = {module_id: collector.trajectory.memories[-1] for module_id, collector in collectors.items()}
         self.round += 1
         rollout = Rollout(self.worker_index, batches, steps * worlds, episodes)
         self._count(rollout)
@@ -153,6 +157,7 @@ class BatchedEnvRunner(EnvRunner):
                     state_size=self.config.state_size if self.config.reads_state() else 0,
                     whole_worlds=module.whole_worlds,
                     costs=[self.env.costs.index(name) for name in self.config.reads_costs()],
+                    memory_size=module.memory_size + module.critic_memory_size,
                 )
                 self._collectors[module_id] = self.config.collector(module, trajectory)
         for collector in self._collectors.values():
@@ -230,6 +235,7 @@ class BatchedEnvRunner(EnvRunner):
         return {
             "worker_index": self.worker_index,
             "env": self.env.get_state() if self.env is not None and started else None,
+            "memories": {module_id: memory.copy() for module_id, memory in self._memories.items()} if started else {},
             "num_worlds": 0 if self.env is None else self.env.num_worlds,
             "tasks": self._tasks,
             "round": self.round,
@@ -245,6 +251,9 @@ class BatchedEnvRunner(EnvRunner):
         elif self.env is not None:
             self.env.set_state(state["env"])  # the tasks of coming episodes included
             self._observation = self.env.observe()
+            self._memories = {module_id: memory.copy() for module_id, memory in state.get("memories", {}).items()}
+            for memory in self._memories.values():  # a stranger's worlds may have begun anew
+                memory[self.env.clock == 0] = 0.0
 
     def _world_seed(self) -> int:
         """The worlds' seed: the run's own, or, after a restart, one that no other restart had."""

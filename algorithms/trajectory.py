@@ -14,7 +14,7 @@ from torch import Tensor
 from algorithms.exploration import Exploration, sampled
 from algorithms.mapping import PolicyMapping
 from algorithms.networks.distributions import distribution_class
-from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, MEMORY, STATE
 from envs.base import BoolArray, Final, FloatArray, Observation, Step
 
 
@@ -34,6 +34,7 @@ class Trajectory:
         whole_worlds: Whether the module reads whole worlds: then its batches have axes `[B, A, …]` in the place of rows
             `[B * A, …]`, here and below, and say who is alive.
         costs: Which of the env's costs are written down, by their places.
+        memory_size: Width of the module's recurrent state, all that it remembers; 0 if it has none.
 
     Attributes:
         observations: `[T + 1, B, A, D]`: at each step, and after the last.
@@ -44,6 +45,8 @@ class Trajectory:
         began: Whether the worlds began afresh with the first step, so that what was before does not lead there.
         masks: `[T + 1, B, A, M]`, or None.
         states: `[T + 1, B, S]`, or None.
+        memories: Recurrent state before each step, and after the last, `[T + 1, B, A, H]`: zeros where an episode
+            begins. The first is whatever the runner left there.
         actions: As sampled, unclipped, `[T, B, A, K]`.
         dist_inputs: `[T, B, A, P]`.
         slopes: How the team's return changes with each action, `[T, B, A, K]`; None where nobody asked.
@@ -64,6 +67,7 @@ class Trajectory:
         state_size: int,
         whole_worlds: bool = False,
         costs: Sequence[int] = (),
+        memory_size: int = 0,
     ) -> None:
         self.mapping, self.module_id = mapping, module_id
         self.group = mapping.module_spaces(module_id)
@@ -78,6 +82,8 @@ class Trajectory:
         self.alive: BoolArray = np.zeros(after, np.bool_)
         self.masks: BoolArray | None = np.ones((*after, self.group.mask_size), np.bool_) if masked else None
         self.states: FloatArray | None = np.zeros((*after[:2], state_size), np.float32) if state_size else None
+        self.memories: FloatArray = np.zeros((*after, memory_size), np.float32)
+        self._last_memories: list[FloatArray] = []
         kind = np.int64 if self.group.discrete else np.float32
         self.actions = np.zeros((*self.shape, self.group.num_actions), kind)
         width = self.distribution.required_input_dim(self.group.action_space)
@@ -94,6 +100,7 @@ class Trajectory:
         self._rows = torch.from_numpy(self.observations).flatten(*axes)
         self._mask_rows = None if self.masks is None else torch.from_numpy(self.masks).flatten(*axes)
         self._state_rows = None if self.states is None else torch.from_numpy(self.states)
+        self._memory_rows = torch.from_numpy(self.memories).flatten(1, 2)
         self.dist_rows = torch.from_numpy(self.dist_inputs).flatten(1, 2)
         self.action_rows = torch.from_numpy(self.actions).flatten(1, 2)
 
@@ -102,6 +109,7 @@ class Trajectory:
         self.ended[...] = False
         self.turns = False
         self.endings.clear()
+        self._last_memories.clear()
 
     def see(self, step: int, observation: Observation) -> None:
         """Writes down what is seen at a step."""
@@ -146,7 +154,18 @@ class Trajectory:
         if self._state_rows is not None:
             each = 1 if self.whole_worlds else self.shape[2]
             batch[STATE] = self._state_rows[start:stop].flatten(0, 1).repeat_interleave(each, dim=0)
+        if self.memories.shape[-1]:
+            batch[MEMORY] = self._memory_rows[start:stop].flatten(0, 1)
         return batch
+
+    def remember(self, step: int, memory: Tensor) -> None:
+        """Writes down the recurrent state that a step has left, `[B * A, H]`.
+
+        Who is away keeps what it had, and who arrives late has what an episode begins with: an agent's memory is of
+        what it saw itself, as it is of a client of the service, who asks nothing for agents that are not there.
+        """
+        moved = memory.reshape(self.memories.shape[1:]).numpy()
+        np.copyto(self.memories[step + 1], np.where(self.alive[step][..., None], moved, self.memories[step]))
 
     def act(
         self, step: int, dist_inputs: Tensor, generator: torch.Generator, explore: Exploration = sampled
@@ -168,6 +187,10 @@ class Trajectory:
         if result.final is not None:
             self.ended[step, result.final.worlds] = True
             self.endings.append((step, result.final))
+            self._last_memories.append(
+                self.memories[step + 1, result.final.worlds]
+            )  # what is seen last is read with it
+            self.memories[step + 1, result.final.worlds] = 0.0
 
     def finals(self) -> tuple[dict[str, Tensor], BoolArray]:
         """What living agents saw when their episodes were cut off, and who they were, `[E, A]`.
@@ -188,4 +211,6 @@ class Trajectory:
         if self.states is not None:
             states = np.concatenate([final.observation.state for _, final in self.endings])
             batch[STATE] = torch.from_numpy(states[rows if self.whole_worlds else np.nonzero(living)[0]])
+        if self.memories.shape[-1]:
+            batch[MEMORY] = torch.from_numpy(np.concatenate(self._last_memories)[rows])
         return batch, living

@@ -106,6 +106,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "leaving": Benchmark("Agents that leave early, with and without standardised values", "benchmarks.leaving:run"),
     "messages": Benchmark("What messages among agents cost a forward pass", "benchmarks.messages:run"),
+    "newsvendor": Benchmark("What a memory is worth where demand has to be found out", "benchmarks.newsvendor:run"),
     "team": Benchmark("A team of 100 traders learns", "benchmarks.team:run"),
 }
 

@@ -32,6 +32,7 @@ from envs.arrays import (
     check_actions,
 )
 from envs.ledger import Ledger
+from envs.recall import Recall
 from envs.streams import WorldStreams
 from envs.tasks import AgentConfig, AgentRole, EnvConfig, Task
 
@@ -102,6 +103,7 @@ class BatchedEnv(ABC):
         self.streams = WorldStreams(num_worlds, first_world)
         self._next_tasks: list[Task] = [task] * num_worlds
         self._ledger = Ledger.open(num_worlds, groups, len(self.objectives), len(self.costs))
+        self._recall: Recall | None = None
         self._started = False
 
     # -- what a domain provides ------------------------------------------------------------------------------------
@@ -164,6 +166,18 @@ class BatchedEnv(ABC):
         """Steps taken in each world's current episode, int64 `[B]`."""
         return self._ledger.clock
 
+    def recall(self) -> None:
+        """Has agents see from now on what they did in the step before and what it earned; see `envs.recall`.
+
+        Raises:
+            RuntimeError: If the env was already reset, and so has shown them something else.
+        """
+        if self._started:
+            raise RuntimeError("recall: the environment was already reset; call recall() before")
+        if self._recall is None:
+            self._recall = Recall(self.groups, self.num_worlds)
+            self.groups = self._recall.groups
+
     def reset(self, seed: int) -> Observation:
         """Starts episode 0 of the given seed in every world.
 
@@ -221,6 +235,8 @@ class BatchedEnv(ABC):
         ledger.add(earned, outcome.objectives, outcome.costs)
         # Shared among those who were alive when they acted, so before this step's terminations count.
         rewards = self._share(earned) if self.team_weight else earned
+        if self._recall is not None:
+            self._recall.note(actions, rewards, self.alive)
         over = np.ones(self.num_worlds, np.bool_)
         for name, terminated in outcome.terminated.items():
             self.alive[name] = self.alive[name] & ~terminated
@@ -304,6 +320,7 @@ class BatchedEnv(ABC):
             "ledger": self._ledger.get_state(),
             "alive": {name: array.copy() for name, array in self.alive.items()},
             "domain": self._get_state(),
+            **({} if self._recall is None else {"recall": self._recall.get_state()}),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -320,6 +337,8 @@ class BatchedEnv(ABC):
         self._next_tasks = [task_type.model_validate(task) for task in state["next_tasks"]]
         self._ledger.set_state(state["ledger"])
         self.alive = {name: array.copy() for name, array in state["alive"].items()}
+        if self._recall is not None:  # first: a stranger's env may begin anew instead
+            self._recall.set_state(state["recall"])
         self._set_state(state["domain"])
         self._started = True
 
@@ -340,6 +359,8 @@ class BatchedEnv(ABC):
         ledger.begin(worlds, [self.tasks[world] for world in worlds], self.objectives)
         for name in self.groups:
             self.alive[name][worlds] = True
+        if self._recall is not None:
+            self._recall.forget(worlds)
         self._begin(worlds)
         for name in self.groups:
             ledger.present[name][worlds] = self.alive[name][worlds]
@@ -380,6 +401,8 @@ class BatchedEnv(ABC):
         observation.acts = {
             name: alive & turns[name] if name in turns else alive for name, alive in observation.alive.items()
         }
+        if self._recall is not None:
+            self._recall.beside(observation)
         return observation
 
     def _share(self, rewards: dict[str, FloatArray]) -> dict[str, FloatArray]:

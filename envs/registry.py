@@ -85,7 +85,10 @@ class Domain:
             config = self.config_type.model_validate(dict(config or {}))
         if task is not None and not isinstance(task, Task):
             task = self.task_type.model_validate(dict(task))
-        return self.make(config, num_worlds, task=task, first_world=first_world)
+        env = self.make(config, num_worlds, task=task, first_world=first_world)
+        if config.recall:
+            env.recall()
+        return env
 
 
 _BUILT_IN = {
@@ -95,6 +98,7 @@ _BUILT_IN = {
     "energy": "envs.resource_allocation.energy:DOMAIN",
     "workforce": "envs.resource_allocation.workforce:DOMAIN",
     "spread": "envs.particles:DOMAIN",
+    "newsvendor": "envs.newsvendor:DOMAIN",
     "cue": "envs.cue:DOMAIN",
 }
 

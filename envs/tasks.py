@@ -25,6 +25,10 @@ class AgentRole(StrEnum):
     ALLOCATOR = "allocator"
 
 
+def _nothing(value: object) -> bool:
+    return not value
+
+
 class AgentConfig(BaseModel):
     """One agent: its name, its role, and whatever else its domain wants to know of it.
 
@@ -56,14 +60,15 @@ class EnvConfig(BaseModel):
     team_weight: float = Field(
         0.0, ge=0, le=1, description="Share of the team's mean reward in each agent's reward: 0 individual, 1 team."
     )
+    recall: bool = Field(
+        False,
+        exclude_if=_nothing,
+        description="Whether agents see, beside all else, what they did in the step before and what it earned.",
+    )
 
     def located(self) -> dict[str, Any]:
         """Fields that name a file or folder there is, absolute: worlds may be made in another folder."""
         return {}
-
-
-def _nothing(value: object) -> bool:
-    return not value
 
 
 class Task(BaseModel):

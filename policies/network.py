@@ -143,7 +143,7 @@ class NetworkPolicy(Policy):
     ) -> tuple[Actions, PolicyState]:
         """Chooses actions for all agents; those of agents not alive are arbitrary but valid.
 
-        The state of recurrent networks is kept by module, `[B, A, H]`.
+        The state of recurrent networks is kept by module, `[B, A, H]`; agents that are not alive keep what they had.
         """
         rows = {module: self._rows(observation, module, (state or {}).get(module)) for module in self.modules}
         outputs, states = self.advance(rows)
@@ -161,7 +161,14 @@ class NetworkPolicy(Policy):
                 own = chosen.reshape(worlds, -1, chosen.shape[-1])[:, start:stop]
                 actions[part.group][:, part.index] = own
                 start = stop
-        return actions, {module: each.reshape(worlds, -1, each.shape[-1]) for module, each in states.items()} or None
+        kept = {}
+        for module, moved in states.items():
+            alive = self._alive(observation, module)
+            before = rows[module].state
+            assert before is not None
+            held = moved if alive.all() else np.where(alive.reshape(-1, 1), moved, before)
+            kept[module] = held.reshape(*alive.shape, -1)
+        return actions, kept or None
 
     def forget(self, state: PolicyState, worlds: IntArray) -> PolicyState:
         """The state with zeros, as at the start, in the given worlds."""
@@ -189,15 +196,17 @@ class NetworkPolicy(Policy):
             )
         else:
             allowed = np.ones((len(observations), width), np.bool_)
-        alive = None
-        if module in self.team_sizes:
-            alive = np.concatenate([observation.alive[part.group][:, part.index] for part in parts], axis=1).ravel()
+        alive = self._alive(observation, module).ravel() if module in self.team_sizes else None
         size = self.state_sizes.get(module)
         if size is None:
             return Rows(observations, allowed, alive=alive)
         if memory is None:
             return Rows(observations, allowed, np.zeros((len(observations), size), np.float32), alive)
         return Rows(observations, allowed, memory.reshape(-1, size), alive)
+
+    def _alive(self, observation: Observation, module: str) -> BoolArray:
+        """Who of those that play with a module is there, `[B, A]`."""
+        return np.concatenate([observation.alive[part.group][:, part.index] for part in self.modules[module]], axis=1)
 
 
 def _rows_of(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -70,8 +70,8 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (
             ["train", "tradin"],
-            "domain: got 'tradin' (did you mean trading?); allowed are cue, energy, resource_allocation, spread, "
-            "supply_chain, trading, workforce",
+            "domain: got 'tradin' (did you mean trading?); allowed are cue, energy, newsvendor, resource_allocation, "
+            "spread, supply_chain, trading, workforce",
         ),
         (["train", "cue", "--set", "ppo.lr=-1"], "ppo.lr: got -1, allowed is greater than 0"),
         (["train", "cue", "--set", "env.num_agents=0"], "env.num_agents: got 0"),

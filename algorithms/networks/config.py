@@ -42,6 +42,13 @@ class NetworkConfig(BaseModel):
     )
     rounds: int = Field(1, ge=1, le=64, description="Rounds of messages in a step, each with weights of its own.")
     message_width: Width = Field(32, description="Width of a message, and of the keys and queries of attention.")
+    memory: Literal["none", "gru"] = Field(
+        "none",
+        description="What an agent keeps in mind from step to step of an episode, between trunk and head: nothing, or "
+        "the state of gated recurrent units. The critic remembers as well: what the policy does where they share a "
+        "trunk, by units of its own where not.",
+    )
+    memory_width: Width = Field(64, description="Recurrent units.")
     std: Literal["free", "network"] = Field(
         "free",
         description="`free`: deviations of continuous actions are parameters of their own, in `pooled` shared by all "
@@ -75,6 +82,8 @@ class NetworkConfig(BaseModel):
     def _check(self) -> NetworkConfig:
         if self.hidden_sizes is not None and not self.hidden_sizes:
             raise ValueError("hidden_sizes: got no layer, allowed is one or more")
+        if self.memory != "none" and self.messages != "none":
+            raise ValueError(f"memory: got {self.memory} with messages {self.messages}, allowed is one of the two")
         low, high = self.log_std_range
         if not low <= self.initial_log_std <= high:
             raise ValueError(f"initial_log_std: got {self.initial_log_std}, allowed is {low} to {high}, log_std_range")

@@ -23,10 +23,11 @@ from algorithms.networks.distributions import (
     num_actions,
 )
 from algorithms.networks.flat import FlatEncoder, FlatHead
+from algorithms.networks.memory import GRU
 from algorithms.networks.messages import Messages
 from algorithms.networks.normaliser import Moments, ObservationNormaliser, StateNormaliser
 from algorithms.networks.pooled import EntityHead, PooledEncoder
-from algorithms.networks.protocol import ACTION_MASK, ALIVE, STATE
+from algorithms.networks.protocol import ACTION_MASK, ALIVE, BEGINS, MEMORY, STATE
 from envs.layout import ObservationLayout
 
 
@@ -38,10 +39,14 @@ class PolicyModule(TorchRLModule):
     checkpoints have it.
 
     Where agents exchange messages, between encoder and head, batches hold whole worlds: `[W, A, …]` in the place of
-    `[N, …]`, here and below, and `alive` `[W, A]` beside. All else is still done to rows, an agent each.
+    `[N, …]`, here and below, and `alive` `[W, A]` beside. Where agents remember, batches hold their recurrent state
+    `memory` `[N, H]` too, and in learning sequences `[N, L, …]` (see `algorithms.networks.protocol`). All else is still
+    done to rows, an agent, or an agent's step, each.
     """
 
     whole_worlds: bool = False
+    memory_size: int = 0
+    critic_memory_size: int = 0
     log_std: Tensor | None
     log_std_limit: Tensor
 
@@ -65,6 +70,9 @@ class PolicyModule(TorchRLModule):
         self.encoder = self.make_encoder()
         self.messages = self.make_messages()
         self.whole_worlds = self.messages is not None
+        self.memory = self.make_memory()
+        self.memory_size = 0 if self.memory is None else self.memory.width
+        self.width = self.memory_size or self.encoder.width  # of what heads read
         self._make_values()
 
         self.shared_actions = per_entity or num_actions(space)
@@ -98,6 +106,10 @@ class PolicyModule(TorchRLModule):
             return None
         return Messages(self.encoder.width, self.network, self.model_config.get("hears"))
 
+    def make_memory(self) -> GRU | None:
+        """Recurrent units over an encoder's output, with new weights; None where there are none."""
+        return None if self.network.memory == "none" else GRU(self.encoder.width, self.network.memory_width)
+
     def make_head(self, outputs: int, gain: float) -> EntityHead | FlatHead:
         """A head over an encoder's output, with new weights: of each entity where actions are, else of the whole.
 
@@ -106,8 +118,8 @@ class PolicyModule(TorchRLModule):
             gain: Gain of the initial weights.
         """
         if self.pooled and self.layout.actions_per_entity:
-            return EntityHead(self.encoder.width, self.network.entity_width, outputs, gain)
-        return FlatHead(self.encoder.width, outputs, gain)
+            return EntityHead(self.width, self.network.entity_width, outputs, gain)
+        return FlatHead(self.width, outputs, gain)
 
     def _make_values(self) -> None:
         """Builds what values come from, between encoder and head: here nothing."""
@@ -146,40 +158,68 @@ class PolicyModule(TorchRLModule):
 
     def forward_raw(self, batch: Mapping[str, Any]) -> Tensor:
         """As `forward_policy`, before anything that a subclass does so that bundles can be read like any other."""
-        rows = self._rows(batch)
-        return self._as_given(self._policy(rows, *self._encoded(rows, self._normalised(rows))), batch)
+        return self._raw(batch)[0]
+
+    def advance(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """What `forward_policy` returns, and the recurrent state `[N, H]` after it, of a policy that remembers."""
+        outputs, memory = self._raw(batch)
+        assert memory is not None
+        return outputs, memory
 
     def tried(self, raw: Tensor, mask: Tensor | None) -> Tried:
         """What is tried while worlds are sampled, from what `forward_raw` put out, `[N, P]`, and masks."""
         return distribution_class(self.action_space)(raw)
 
     def bundle_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What a bundle holds: the policy."""
-        return {"action_dist_inputs": self.forward_policy(batch)}
+        """What a bundle holds: the policy, and the next recurrent state where there is one."""
+        if not self.memory_size:
+            return {"action_dist_inputs": self.forward_policy(batch)}
+        return dict(zip(("action_dist_inputs", "next_state"), self.advance(batch), strict=True))
 
     def _forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.forward_policy(batch)}
 
     def _rows(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the layers read: a row an agent, and where the batch holds whole worlds, who is alive in them."""
-        if not self.whole_worlds:
+        """What the layers read: a row an agent and step, and of worlds or sequences who is alive, and what is known."""
+        if self.whole_worlds:
+            alive: Tensor = batch[ALIVE]
+            rows = {ALIVE: alive}
+            if STATE in batch:  # a world's, and so each of its agents'
+                rows[STATE] = batch[STATE].repeat_interleave(alive.shape[1], dim=0)
+        elif BEGINS in batch:
+            rows = {name: batch[name] for name in (MEMORY, BEGINS, ALIVE)}
+            if STATE in batch:
+                rows[STATE] = batch[STATE].flatten(0, 1)
+        else:
             return batch
-        alive: Tensor = batch[ALIVE]
-        rows = {ALIVE: alive, Columns.OBS: batch[Columns.OBS].flatten(0, 1)}
-        if ACTION_MASK in batch:
-            rows[ACTION_MASK] = batch[ACTION_MASK].flatten(0, 1)
-        if STATE in batch:  # a world's, and so each of its agents'
-            rows[STATE] = batch[STATE].repeat_interleave(alive.shape[1], dim=0)
-        return rows
+        return rows | {name: batch[name].flatten(0, 1) for name in (Columns.OBS, ACTION_MASK) if name in batch}
 
     def _as_given(self, outputs: Tensor, batch: Mapping[str, Any]) -> Tensor:
-        """Outputs of rows with the batch's axes: `[W, A, …]` where it holds whole worlds."""
-        return outputs.unflatten(0, (-1, batch[ALIVE].shape[1])) if self.whole_worlds else outputs
+        """Outputs of rows with the batch's axes: `[W, A, …]` where it holds whole worlds, `[N, L, …]` of sequences."""
+        if self.whole_worlds:
+            return outputs.unflatten(0, (-1, batch[ALIVE].shape[1]))
+        return outputs.unflatten(0, batch[BEGINS].shape) if BEGINS in batch else outputs
 
-    def _encoded(self, rows: Mapping[str, Any], observations: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What an agent makes of normalised observations `[N, D]` and of what it hears, and its entities."""
+    def _raw(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """What `forward_raw` returns, and the next recurrent state."""
+        rows = self._rows(batch)
+        trunk, entities, memory = self._encoded(rows, self._normalised(rows))
+        return self._as_given(self._policy(rows, trunk, entities), batch), memory
+
+    def _encoded(self, rows: Mapping[str, Any], observations: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What an agent makes of normalised observations `[N, D]`, of what it hears and remembers.
+
+        Returns:
+            That, its entities, and its next recurrent state, each where there are any.
+        """
         trunk, entities = self.encoder(observations)
-        return (trunk if self.messages is None else self.messages(trunk, rows[ALIVE])), entities
+        memory = None
+        if self.messages is not None:
+            trunk = self.messages(trunk, rows[ALIVE])
+        if self.memory is not None:
+            before = rows[MEMORY][:, : self.memory_size]
+            trunk, memory = self.memory(trunk, before, rows.get(BEGINS), rows.get(ALIVE))
+        return trunk, entities, memory
 
     def _normalised(self, batch: Mapping[str, Any]) -> Tensor:
         observations: Tensor = batch[Columns.OBS]

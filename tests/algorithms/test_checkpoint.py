@@ -14,6 +14,8 @@ from envs.cue import CueTask
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
+REMEMBERING = {"memory": "gru", "memory_width": 8, "share_trunk": False}
+
 
 class Promoter(RLlibCallback):
     """Sets a harder task after two iterations, and counts iterations by itself."""
@@ -36,7 +38,7 @@ class Promoter(RLlibCallback):
         self.count = state["count"]
 
 
-def configure(runners=0, worlds=6):
+def configure(runners=0, worlds=6, network=None):
     return (
         PPOConfig()
         .environment("cue")
@@ -54,7 +56,7 @@ def configure(runners=0, worlds=6):
             num_epochs=2,
         )
         .callbacks(Promoter)
-        .batched(task={"lifetimes": (8,)})
+        .batched(task={"lifetimes": (8,)}, network=network or {})
     )
 
 
@@ -103,12 +105,17 @@ def assert_equal(first, second, path=""):
 
 
 @pytest.mark.parametrize(
-    ("runners", "into"),
-    [(0, "another"), (0, "from_checkpoint"), pytest.param(2, "from_checkpoint", marks=pytest.mark.slow)],
+    ("runners", "into", "network"),
+    [
+        (0, "another", {}),
+        (0, "from_checkpoint", {}),
+        (0, "another", REMEMBERING),
+        pytest.param(2, "from_checkpoint", REMEMBERING, marks=pytest.mark.slow),
+    ],
 )
-def test_three_and_three_iterations_are_six(stopping, tmp_path, runners, into):
+def test_three_and_three_iterations_are_six(stopping, tmp_path, runners, into, network):
     """Saved after three iterations and restored elsewhere, a run goes the way that it went from there."""
-    first = stopping(configure(runners).build_algo())
+    first = stopping(configure(runners, network=network).build_algo())
     for _ in range(3):
         first.train()
     path = first.save_to_path(tmp_path / "checkpoint")
@@ -117,7 +124,7 @@ def test_three_and_three_iterations_are_six(stopping, tmp_path, runners, into):
     if into == "from_checkpoint":
         second = stopping(PPO.from_checkpoint(path))
     else:
-        second = stopping(configure(runners).build_algo())
+        second = stopping(configure(runners, network=network).build_algo())
         second.train()  # what it did before does not matter
         second.restore_from_path(path)
     for _ in range(3):

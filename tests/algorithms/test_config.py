@@ -15,6 +15,12 @@ def config(**env):
     return PPOConfig().environment("cue", env_config=env)
 
 
+def in_sequences(length):
+    made = config()
+    made.sequence = length
+    return made
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -42,6 +48,19 @@ def config(**env):
             SACConfig().environment("cue").batched(network={"messages": "mean"}),
             r"network.messages: got mean, allowed with ppo: other learners do not keep",
         ),
+        (
+            SACConfig().environment("cue").batched(network={"memory": "gru"}),
+            r"network.memory: got gru, allowed with ppo: other learners do not keep the steps of an agent together",
+        ),
+        (
+            PathwiseConfig().environment("supply_chain").batched(network={"memory": "gru"}),
+            r"network.memory: got gru, allowed with ppo: other learners do not keep",
+        ),
+        (
+            config().batched(network={"memory": "gru", "messages": "mean"}),
+            r"memory: got gru with messages mean, allowed is one of the two",
+        ),
+        (in_sequences(7), r"sequence: got 7, allowed is a divisor of the 64 steps of a rollout"),
         (config().batched(total_envs=5).env_runners(num_env_runners=2), r"total_envs: got 5, allowed is a multiple"),
         (config().batched(torch_threads=0), r"torch_threads: got 0, allowed is an integer, 1 or more"),
         (config().batched(matmul_precision="low"), r"matmul_precision: got 'low', allowed are highest, high, medium"),

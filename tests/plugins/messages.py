@@ -84,6 +84,7 @@ class Messages(TorchRLModule):
     """Each agent of a world hears the mean of what those who are there say."""
 
     whole_worlds = True
+    memory_size = critic_memory_size = 0
     normaliser = None
     LEAKS: str | None = None
     """What a test has it do wrong."""

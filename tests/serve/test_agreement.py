@@ -122,6 +122,50 @@ def test_agents_that_talk_act_alike(
     assert "observations" in reply.text
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "action_mode"), [("ppo", "continuous"), ("ppo", "discrete")], ids=["ppo", "ppo-discrete"]
+)
+def test_agents_that_remember_act_alike(
+    algorithm: str, action_mode: str, serving: Any, as_version: Any, tmp_path: Path
+) -> None:
+    """Over an episode torch, ONNX and HTTP agree, each on its own memory; one agent leaves, and one never came."""
+    settings = ["env.num_agents=4", f"env.action_mode={action_mode}", "env.recall=true"]
+    config = load("cue", algorithm, overrides=[*settings, "network.memory=gru", "network.memory_width=8"])
+    modules, mapping = trained(config)
+    env = get_domain("cue").env(config.env_config(), WORLDS, task={"lifetimes": (2,), "agents": 3, "max_steps": 6})
+    (name,) = env.groups
+    torch_policy = ModulePolicy(modules, mapping)
+    export_bundle(tmp_path / "b", modules, mapping, name="cue", domain="cue", env_config=config.env_config())
+    version = as_version(tmp_path / "b", "cue")
+    client, rng = serving(version), np.random.default_rng(0)
+    observation, ours, theirs = env.reset(0), None, None
+    for _ in range(5):
+        from_torch, ours = torch_policy.act(observation, ours, deterministic=True, rng=rng)
+        from_onnx, theirs = version.policy.act(observation, theirs, deterministic=True, rng=rng)
+        alive = observation.alive[name]
+        np.testing.assert_allclose(from_onnx[name][alive], from_torch[name][alive], atol=1e-5, rtol=0)
+        for world in range(WORLDS):  # a session each: the service remembers
+            rows = {
+                agent: observation.observations[name][world, index].tolist()
+                for index, agent in enumerate(env.groups[name].agent_ids)
+                if alive[world, index]
+            }
+            masks = {
+                agent: observation.action_masks[name][world, index].tolist()
+                for index, agent in enumerate(env.groups[name].agent_ids)
+                if alive[world, index]
+            }
+            body = {"observations": [rows], "action_masks": [masks], "session": f"world {world}"}
+            reply = client.post("/v1/policies/cue/act", json=body)
+            assert reply.status_code == 200, reply.text
+            for index, agent in enumerate(env.groups[name].agent_ids):
+                if agent in rows:
+                    given = reply.json()["actions"][0][agent]
+                    found = list(given.values()) if isinstance(given, dict) else given
+                    np.testing.assert_allclose(found, from_torch[name][world, index], atol=1e-5, rtol=0)
+        observation = env.step(from_torch).observation
+
+
 def ask(
     client: httpx.Client, model: str, version: Any, observation: Observation
 ) -> tuple[dict[str, Any], dict[str, Rows]]:
