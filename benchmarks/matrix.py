@@ -25,6 +25,7 @@ DOMAINS = ("trading", "supply_chain", "resource_allocation")
 CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "ppo": ("ppo", {}),
     "mappo": ("ppo", {"network.central_critic": True, "network.share_trunk": False}),
+    "recurrent_ppo": ("ppo", {"network.memory": "gru"}),
     "sac": ("sac", {}),
     "maddpg": ("maddpg", {}),
     "qmix": ("qmix", {}),
