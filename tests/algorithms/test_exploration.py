@@ -145,7 +145,7 @@ def test_any_choice_is_as_likely_as_epsilon_says() -> None:
     torch.testing.assert_close(chances, wanted)
 
 
-def test_the_largest_deviation_falls() -> None:
+def test_the_largest_deviation_falls(ray_local: None) -> None:
     """PPO's deviations are no larger than their schedule says, at first, on the way and in the end."""
     assert [falling((0.5, 0.1), 100, steps) for steps in (0, 50, 100, 1e9)] == pytest.approx([0.5, 0.3, 0.1, 0.1])
     config = (
