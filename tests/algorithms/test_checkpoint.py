@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 
-import numpy as np
 import pytest
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from algorithms.ppo import PPO, PPOConfig
 from envs.cue import CueTask
+from tests.algorithms.equality import assert_equal
 
 pytestmark = pytest.mark.usefixtures("ray_local")
 
@@ -86,22 +86,6 @@ def summary(algorithm):
         "iteration": state["training_iteration"],
         "steps": algorithm.metrics.peek(("env_runners", "num_env_steps_sampled_lifetime")),
     }
-
-
-def assert_equal(first, second, path=""):
-    """Asserts that nested values are equal to the bit."""
-    if isinstance(first, dict):
-        assert set(first) == set(second), path
-        for name in first:
-            assert_equal(first[name], second[name], f"{path}/{name}")
-    elif isinstance(first, (list, tuple)):
-        assert len(first) == len(second), path
-        for place, (left, right) in enumerate(zip(first, second, strict=True)):
-            assert_equal(left, right, f"{path}/{place}")
-    elif isinstance(first, np.ndarray):
-        np.testing.assert_array_equal(first, second, err_msg=path)
-    else:
-        assert first == second, path
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from algorithms.qmix.qmix import QMIXConfig
 from algorithms.sac.sac import SACConfig
 from envs.cue import CueTask
 from policies.rollout import play
+from tests.algorithms.equality import assert_equal
 from tests.algorithms.off_policy import teams
 from tests.algorithms.off_policy.teams import EACH, configure
 
@@ -72,7 +73,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         for _ in range(iterations):
             algorithm.train()
     assert whole.updates == resumed.updates > 5
-    assert_equal(*(each.get_state()["learner_group"]["learner"] for each in (whole, resumed)))
+    learners = (each.get_state()["learner_group"]["learner"] for each in (whole, resumed))
+    assert_equal(*learners, but=["metrics_logger"])  # which holds times
     assert (whole.replay.priorities is None) == (mode == "continuous")
     if whole.replay.priorities is not None:
         shares = whole.replay.priorities.shares
@@ -81,22 +83,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     for module, columns in whole.replay.columns.items():
         for name, column in columns.items():
             np.testing.assert_array_equal(column, resumed.replay.columns[module][name])
-
-
-def assert_equal(first: Any, second: Any, path: str = "") -> None:
-    """Asserts that nested values are equal to the bit; metrics hold times, and are left out."""
-    if isinstance(first, dict):
-        assert set(first) == set(second), path
-        for name in set(first) - {"metrics_logger"}:
-            assert_equal(first[name], second[name], f"{path}/{name}")
-    elif isinstance(first, (list, tuple)):
-        assert len(first) == len(second), path
-        for left, right in zip(first, second, strict=True):
-            assert_equal(left, right, path)
-    elif isinstance(first, np.ndarray):
-        np.testing.assert_array_equal(first, second, err_msg=path)
-    elif not callable(first):
-        assert first == second, path
 
 
 @pytest.mark.parametrize(
