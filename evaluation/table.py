@@ -12,6 +12,8 @@ from evaluation.statistics import Difference, Interval
 from evaluation.suite import fixed
 
 MEAN_SCORE = "Mean score"
+MOST_COLUMNS = 7
+"""Policies beside one another in a terminal, at most: of more, the learned ones and the strongest of the others."""
 MARKS = {"better": "▲", "worse": "▼", "unclear": "≈"}
 
 
@@ -61,26 +63,47 @@ def known(comparison: Comparison) -> str:
 
 
 def summary_table(comparison: Comparison) -> Table:
-    """A row a scenario, a column a policy: the headline figure, or the score where there is none."""
-    table = Table(title=f"{measure_of(comparison)} by scenario", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("scenario")
+    """A row a scenario, a column a policy: the headline figure, or the score where there is none.
+
+    Where there are too many policies, the strongest rule of each scenario has a column, and the report has the rest.
+    """
     names = list(dict.fromkeys([*comparison.learners, *policies_of(comparison)]))
-    for name in names:
+    few = len(names) <= MOST_COLUMNS
+    title = f"{measure_of(comparison)} by scenario" + ("" if few else ", beside the strongest rule")
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("scenario")
+    for name in names if few else comparison.learners:
         table.add_column(name, justify="right", style="bold" if name in comparison.learners else None)
+    if not few:
+        table.add_column("strongest rule", justify="right")
     bounds = measure_of(comparison) == MEAN_SCORE and any(r.bound_score is not None for r in comparison.scenarios)
     if bounds:
         table.add_column("bound", justify="right", style="dim")
     for result in comparison.scenarios:
         learner = learner_of(result)
         cells = []
-        for name in names:
+        for name in names if few else comparison.learners:
             policy = result.of(name)
             mark = "" if learner is None or policy is None else mark_of(learner, name)
             cells.append("" if policy is None else f"{show_headline(comparison, policy)} {mark}".rstrip())
+        if not few:
+            rule = strongest(comparison, result)
+            mark = "" if learner is None or rule is None else mark_of(learner, rule.policy)
+            cells.append("" if rule is None else f"{rule.policy} {show_headline(comparison, rule)} {mark}".rstrip())
         if bounds:
             cells.append("" if result.bound_score is None else fixed(result.bound_score, 2))
         table.add_row(result.title, *cells)
     return table
+
+
+def strongest(comparison: Comparison, result: ScenarioResult) -> PolicyResult | None:
+    """The policy that returns most in a scenario, of those that were not learned and are neither 0 nor 1."""
+    others = [
+        policy
+        for policy in result.policies
+        if not policy.learned and policy.policy not in (comparison.naive, comparison.informed)
+    ]
+    return max(others, key=lambda policy: policy.mean_return.estimate, default=None)
 
 
 def measure_of(comparison: Comparison) -> str:

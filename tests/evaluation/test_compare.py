@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,9 @@ from evaluation.curves import draw, follow
 from evaluation.fit import FittedPolicy
 from evaluation.results import Comparison
 from evaluation.suite import Measure, Suite
-from evaluation.table import table_of
+from evaluation.table import summary_table, table_of
 from policies.base import Policy, PolicyState, RandomPolicy
-from policies.heuristics import RANDOM
+from policies.heuristics import RANDOM, baselines
 from policies.heuristics.cue import RepeatCue
 from policies.rollout import play
 from tune.finish import unsure
@@ -130,6 +132,20 @@ def test_the_table_shows_every_policy_and_the_verdicts(comparison: Comparison) -
     assert "0 is random, 1 is repeat" in shown
     assert "▲ better by" in shown
     assert "▼ worse by" in shown
+
+
+def test_of_many_policies_the_table_shows_the_strongest_rule() -> None:
+    """Too many columns are read by nobody: what was learned, and in each scenario the best of what is not 0 or 1."""
+    damped = {f"times_{factor}": partial(Halfway, factor) for factor in (0.1, 0.3, 0.7, 0.9, 0.95)}
+    sticks = baselines("cue")
+    many = replace(sticks, policies={**sticks.policies, **damped})
+    found = compare(TWO, {}, {"halfway": Halfway()}, yardsticks=many)
+    text = io.StringIO()
+    Console(file=text, width=80).print(summary_table(found))
+    assert "Mean score by scenario, beside the strongest rule" in text.getvalue()
+    for row in (line for line in text.getvalue().splitlines() if line.strip().startswith(("one", "two"))):
+        assert row.split()[2] == "times_0.95"
+        assert row.split()[4] == "▼"
 
 
 def test_a_learner_as_good_as_the_yardstick_is_not_called_better() -> None:
