@@ -116,11 +116,13 @@ def train(
 @app.command(
     epilog="Examples:\n\n"
     "entrepot sweep trading --samples 8\n\n"
+    "entrepot sweep trading --algorithm sac --samples 8\n\n"
     "entrepot sweep trading --samples 20 --space mine.yaml --set env.num_agents=8\n\n"
     "entrepot sweep trading --resume"
 )
 def sweep(
     domain: Domain,
+    algorithm: AlgorithmName = None,
     samples: Annotated[int, typer.Option("--samples", help="Trials in all.")] = 8,
     space: Annotated[
         Path | None,
@@ -138,9 +140,9 @@ def sweep(
     from rllib_configs.space import load_sweep
 
     if resume:
-        _refuse_changes(settings, config_file, seed, space)
+        _refuse_changes(settings, config_file, seed, space, algorithm=algorithm)
     domain, settings = of_preset(domain, settings or ())
-    plan = None if resume else load_sweep(domain, space)
+    plan = None if resume else load_sweep(domain, space, algorithm)
     config = _config(domain, None if plan is None or config_file else plan.algorithm, settings, config_file, seed)
     from tune.progress import Display
     from tune.ranking import ranking_table

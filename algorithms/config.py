@@ -15,7 +15,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from algorithms.collector import Collector
-from algorithms.exploration import Exploration, sampled
+from algorithms.exploration import Exploration, exploring
 from algorithms.mapping import PolicyMapping, PolicyMode
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.module import ActorCriticModule, module_spec
@@ -50,6 +50,7 @@ class BatchedConfig(AlgorithmConfig):
         groups: The env's agents, found out by `validate`.
         state_size: Width of the global state, found out by `validate`.
         costs: Names of the env's costs, found out by `validate`.
+        noise_correlation: Correlation of the noise in what is tried in one step with that in the next.
         hears: Who hears whom among the env's agents, bool `[A, A]`, found out by `validate`; None: all hear all.
     """
 
@@ -66,6 +67,7 @@ class BatchedConfig(AlgorithmConfig):
         self.state_size = 0
         self.costs: tuple[str, ...] = ()
         self.hears: BoolArray | None = None
+        self.noise_correlation = 0.0
         self.seed = 0
         self.env_runner_cls = BatchedEnvRunner
         self.num_env_runners = 0
@@ -179,7 +181,7 @@ class BatchedConfig(AlgorithmConfig):
 
     def exploration(self) -> Exploration:
         """How what is tried departs from the policy; every collector is given one of its own."""
-        return sampled
+        return exploring(self.noise_correlation)
 
     def reads_state(self) -> bool:
         """Whether trajectories hold the global state."""
@@ -235,7 +237,7 @@ class BatchedConfig(AlgorithmConfig):
             at_least(1, rollout_fragment_length=self.rollout_fragment_length)
         at_least(1, num_envs_per_env_runner=self.num_envs_per_env_runner, torch_threads=self.torch_threads)
         at_least(0, num_env_runners=self.num_env_runners, seed=self.seed)
-        between(0, 1, gamma=self.gamma)
+        between(0, 1, gamma=self.gamma, noise_correlation=self.noise_correlation)
         one_of(get_args(MatmulPrecision), matmul_precision=self.matmul_precision)
         one_of((0, 1), num_learners=self.num_learners)
         self._check_messages()

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from algorithms.adam import AdamLearner
 from algorithms.costs import TARGETS
+from algorithms.exploration import falling
 from algorithms.networks.distributions import distribution_class
 from algorithms.networks.module import ActorCriticModule
 from algorithms.networks.protocol import ACTION_MASK, ALIVE, BEGINS, MEMORY, STATE
@@ -54,6 +55,7 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
         """Builds networks and optimisers."""
         self._statistics: dict[str, Tensor] = {}
         super().build()
+        self._limit_deviations(0.0)
 
     # -- the update ------------------------------------------------------------------------------------------------
 
@@ -127,6 +129,17 @@ class PPOLearner(AdamLearner, PPOTorchLearner):
             self.entropy_coeff_schedulers_per_module[module_id].update(
                 timestep=timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
             )
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Brings the largest deviation to where it is to be while the next rollout is sampled, and learned from."""
+        super().after_gradient_based_update(timesteps=timesteps)
+        self._limit_deviations(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+
+    def _limit_deviations(self, steps: float) -> None:
+        if self.config.deviation is not None:
+            for module_id in self.module.keys():  # noqa: SIM118, it is not a dict
+                most = falling(self.config.deviation, self.config.deviation_steps, steps)
+                self._network(module_id).limit_deviation(most)
 
     def _learn(
         self,

@@ -43,6 +43,7 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         PPOConfig().environment("trading", env_config={"num_agents": 4}).batched(policies="shared").build_algo()
 
     Attributes:
+        deviation, deviation_steps: As in `PPOSettings`.
         limits: By cost, the most that it may be in an episode, as `Final.metrics` has it: mean over agents.
         multiplier: Fields of `MultiplierSettings`.
         sequence: Steps of the sequences that networks with memory learn from; None: a whole rollout.
@@ -62,6 +63,8 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         self.grad_clip = 0.5
         self.grad_clip_by = "global_norm"
         self.sequence: int | None = None
+        self.deviation: tuple[float, float] | None = None
+        self.deviation_steps = 1_000_000
         self.limits: dict[str, float] = {}
         self.multiplier: dict[str, Any] = dict(MULTIPLIER)
 
@@ -102,6 +105,7 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
         if self._validate_config:
             at_least(1, num_epochs=self.num_epochs, minibatch_size=self.minibatch_size)
             between(0, 1, lambda_=self.lambda_)
+            at_least(1, deviation_steps=self.deviation_steps)
             checked(MultiplierSettings, self.multiplier, "multiplier")
             if not (self.use_critic and self.use_gae):
                 raise ValueError("use_critic, use_gae: got False, allowed is True: advantages come from the critic")
@@ -217,5 +221,7 @@ def configure(settings: PPOSettings) -> PPOConfig:
         grad_clip=settings.grad_clip,
     )
     config.sequence = settings.sequence
+    config.noise_correlation = settings.noise_correlation
+    config.deviation, config.deviation_steps = settings.deviation, settings.deviation_steps
     config.limits, config.multiplier = dict(settings.limits), settings.multiplier.model_dump()
     return config

@@ -29,6 +29,14 @@ class PPOSettings(BaseModel):
     )
     value_weight: NonNegative = Field(description="Weight of the critic's loss.")
     entropy_weight: NonNegative = Field(description="Weight of the policy's entropy: higher explores more.")
+    noise_correlation: Share = Field(
+        description="Correlation of the noise in what is tried in one step with that in the next; 0: none. What is "
+        "tried in each step by itself is distributed as the policy says."
+    )
+    deviation: tuple[Positive, Positive] | None = Field(
+        description="Largest deviation of continuous actions, at first and in the end; null: what is learned, always."
+    )
+    deviation_steps: Count = Field(description="Steps, of all worlds together, over which that falls.")
     kl_weight: NonNegative = Field(description="First weight of the penalty on the policy's change; 0: no penalty.")
     kl_target: Positive = Field(
         description="Change of the policy an update that the penalty's weight adapts to [nats]."

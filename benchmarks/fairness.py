@@ -19,7 +19,7 @@ from evaluation.statistics import seeds_interval
 from policies.base import Policy
 
 ALPHAS = (0.0, 1.0, 2.0)
-ENV: dict[str, Any] = {"clusters": ["static"], "tenants": 8, "slots": 1, "start": 0.25}
+ENV: dict[str, Any] = {"clusters": ["static"], "tenants": 8, "slots": 1, "start": 0.25, "action_mode": "continuous"}
 TASK: dict[str, Any] = {"load": 3.0, "max_steps": 20, "over": "step", "worth": 0.0}
 VALUES: dict[str, Any] = {
     "curriculum": None,

@@ -83,6 +83,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "signal": Benchmark("What rules, oracles and bounds earn on every stage, before training", "benchmarks.stages:run"),
     "sampling": Benchmark("Agent-steps a second against RLlib's stock runner", "benchmarks.sampling:run"),
     "training": Benchmark("A whole PPO iteration against RLlib and Stable-Baselines3", "benchmarks.training:run"),
+    "matrix": Benchmark("every algorithm in every domain, each for the same few minutes", "benchmarks.matrix:run"),
     "off_policy": Benchmark("SAC, MADDPG and QMIX against RLlib's SAC and DQN", "benchmarks.off_policy:run"),
     "spread": Benchmark("Cooperative navigation by every algorithm, over seeds", "benchmarks.spread:run"),
     "scaling": Benchmark("Iterations with 1 to 64 remote runners: real, replayed, on paper", "benchmarks.scaling:run"),
@@ -173,6 +174,15 @@ def write_json(path: Path, content: Any) -> None:
         OSError: If the folder cannot be written to.
     """
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a file holds; where there is none, what it is to hold is made first: long benchmarks go on cell by cell."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, make())
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def command_line() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,19 +17,24 @@ WORLDS, STEPS = 32, 32
 STEPS_SAMPLED = ("env_runners", "num_env_steps_sampled_lifetime")
 
 
-def main(*, kind: str, batch: int, rate: int, seconds: float) -> None:
-    """Serves figures in env steps a second.
+def main(*, kind: str, batch: int = 256, rate: int = 32, seconds: float = 8.0, crowd: int = 0) -> None:
+    """Serves figures in env steps a second, or of memory.
 
     Args:
         kind: An algorithm of ours by name, or `stock_sac` or `stock_dqn`.
         batch: Transitions of an update.
         rate: Env steps between two updates.
         seconds: Least time of a measurement.
+        crowd: So many traders learn until their replay is full, and its size [MiB] is served.
     """
     ray.init(
         address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
         configure_logging=False,
     )  # fmt: skip
+    if crowd:
+        serve(partial(filled, kind, crowd))
+        ray.shutdown()
+        return
     config = stock(kind, batch, rate) if kind.startswith("stock") else ours(kind, batch, rate)
     algorithm = config.build_algo()
     while algorithm.metrics.peek(STEPS_SAMPLED, default=0) < 2_048:  # until all learn at their pace
@@ -43,6 +49,20 @@ def main(*, kind: str, batch: int, rate: int, seconds: float) -> None:
     serve(measure)
     algorithm.stop()
     ray.shutdown()
+
+
+def filled(kind: str, agents: int) -> float:
+    """Trains traders until the replay is full; what it takes [MiB]."""
+    from rllib_configs.overrides import load
+    from tune.trainable import algorithm_config
+
+    seldom = {f"{kind}.steps_per_update": 2_048}  # what an update takes does not grow with their number
+    values = {"env.num_agents": agents, "evaluation.interval": 0, "tracking.enabled": False, **seldom}
+    algorithm = algorithm_config(load("trading", kind, values=values)).build_algo()
+    while not algorithm.replay.size or (algorithm.replay.filled < algorithm.replay.size).any():
+        algorithm.train()
+    algorithm.stop()
+    return float(algorithm.replay.nbytes) / 2**20
 
 
 def ours(kind: str, batch: int, rate: int) -> Any:

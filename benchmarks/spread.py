@@ -6,15 +6,15 @@ A cell, one algorithm and seed, is a file of its own in `results/spread`: the sa
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Bar, BenchmarkResult, machine, write_json
+from benchmarks.harness import Bar, BenchmarkResult, kept, machine
 from evaluation.statistics import seeds_interval
 
 FOLDER = Path(__file__).with_name("results") / "spread"
@@ -50,21 +50,21 @@ def run(
         progress: Called with a line after each evaluation.
 
     Returns:
-        The mean over seeds of the mean of the last 10 evaluations of each algorithm, with its interval.
+        The mean over seeds of the mean of the last 10 evaluations of each algorithm, with its interval; and what the
+        policies return in mpe2's own env.
     """
     bars: list[Bar] = []
     for name in algorithms:
         found = []
         for seed in seeds:
-            path = FOLDER / f"{name}_{seed}.json"
-            if not path.is_file():
-                FOLDER.mkdir(parents=True, exist_ok=True)
-                write_json(path, learn(name, seed, steps, evaluations, progress))
-            found.append(json.loads(path.read_text(encoding="utf-8")))
+            make = partial(learn, name, seed, steps, evaluations, progress)
+            found.append(kept(FOLDER / f"{name}_{seed}.json", make))
         score = seeds_interval([float(np.mean(cell["returns"][-LAST:])) for cell in found])
         bars.append(Bar(f"{name}: team return", score.estimate, CELLS[name][2], low=score.low, high=score.high))
         first = [cell["untrained"] for cell in found]
         bars.append(Bar(f"{name}: untrained", float(np.mean(first)), low=min(first), high=max(first)))
+        apart = max(abs(cell["in_mpe2"] - cell["last"]) for cell in found)
+        bars.append(Bar(f"{name}: the same in mpe2's own env, largest difference of a mean", apart, 0.5, at_most=True))
         if name in IN_PRINT:
             bars.append(Bar(f"{name}: in print", IN_PRINT[name]))
     bars += [Bar(f"{name}: team return", value) for name, value in rules().items()]
@@ -91,6 +91,7 @@ def learn(name: str, seed: int, steps: int, evaluations: int, progress: Callable
                 taken.append(iteration * each)
                 returns.append(_evaluated(algorithm))
                 progress(f"{name}, seed {seed}: {taken[-1] / 1e6:.2f} M steps, team return {returns[-1]:.2f}")
+        last, there = _evaluated(algorithm), _in_mpe2(algorithm, config.env_config())
     finally:
         algorithm.stop()
     return {
@@ -99,6 +100,8 @@ def learn(name: str, seed: int, steps: int, evaluations: int, progress: Callable
         "steps": taken,
         "untrained": returns[0],
         "returns": returns[1:],
+        "last": last,
+        "in_mpe2": there,
         "minutes": round((time.perf_counter() - began) / 60, 1),
         "machine": machine(),
         "config": config.model_dump(mode="json", include={"env", "task", "network", "runners", learner}),
@@ -112,6 +115,14 @@ def _evaluated(algorithm: Any) -> float:
     env = algorithm.domain.env(algorithm.config.env_config, EPISODES)
     found = play(env, algorithm.as_policy(), SpreadTask(), seed=SEED)
     return float(found.metrics["team_return"].mean())
+
+
+def _in_mpe2(algorithm: Any, config: Any) -> float:
+    """What the policy that was trained returns in mpe2's own env, in the worlds of the evaluations."""
+    from benchmarks.mpe2_check import team_returns
+    from envs.particles import SpreadTask
+
+    return float(team_returns(algorithm.as_policy(), config, SpreadTask(), episodes=EPISODES, seed=SEED).mean())
 
 
 def rules() -> dict[str, float]:

@@ -87,7 +87,11 @@ class CurriculumCallback(RLlibCallback):
     def on_train_result(
         self, *, algorithm: Any, metrics_logger: Any = None, result: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Scores the iteration's episodes, moves between stages, and reports flat `curriculum/…` keys."""
+        """Scores the iteration's episodes, moves between stages, and reports flat `curriculum/…` keys.
+
+        `curriculum/score` is what passes a stage: where there are exams, of the policy without exploration;
+        `curriculum/sampled` is what the episodes of training scored on it in this iteration, exploration and all.
+        """
         scores = self._scores(algorithm.finished_episodes)
         stage = self.manager.current
         counted = scores.get(stage.name, np.zeros(0))
@@ -97,6 +101,8 @@ class CurriculumCallback(RLlibCallback):
         if self.manager.current is not stage:
             self._send(algorithm)
         result.update(self._report(scores, events))
+        if stage.name in scores:
+            result["curriculum/sampled"] = float(scores[stage.name].mean())
 
     def on_checkpoint_loaded(self, *, algorithm: Any, **kwargs: Any) -> None:
         """Sends the restored stage's tasks."""

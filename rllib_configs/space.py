@@ -87,7 +87,7 @@ Dimension = Annotated[Uniform | LogUniform | Integer | Choice, Field(discriminat
 class SweepConfig(_Entry):
     """A sweep: what is tried, and how long each trial may show what it is worth."""
 
-    domain: str = Field(description="The domain it is for.")
+    domain: str | None = Field(None, description="The domain it is for; null: any that the algorithm can learn.")
     iterations: Count = Field(description="Training iterations of a trial that is not stopped early.")
     grace: Count = Field(description="Iterations every trial gets before it may be stopped.")
     reduction: int = Field(ge=2, description="Of so many trials at a rung, one goes on (ASHA, arXiv:1810.05934).")
@@ -106,34 +106,42 @@ class SweepConfig(_Entry):
         return self
 
 
-def load_sweep(domain: str, file: str | Path | None = None) -> SweepConfig:
+def load_sweep(domain: str, file: str | Path | None = None, algorithm: str | None = None) -> SweepConfig:
     """Reads a sweep.
 
     Args:
         domain: The domain; it comes with a sweep of its own unless it is a user's.
         file: A user's own YAML, in place of that.
+        algorithm: Whose settings are searched; None: those of the algorithm that the domain's own sweep is for. One
+            that has no sweep for the domain has one for all.
 
     Raises:
         ConfigError: If there is none, or a key or value in it is not allowed; one line a mistake.
     """
-    path = Path(file) if file is not None else default_space(domain)
+    path = Path(file) if file is not None else default_space(domain, algorithm)
     if file is None and not path.is_file():
         known = sorted(found.stem.removesuffix("_sweep") for found in FOLDER.glob("*_sweep.yaml"))
-        raise ConfigError(f"sweep: {domain!r} comes with no search space, {', '.join(known)} do; give one with --space")
+        who = repr(domain) if algorithm is None else f"{domain!r} with {algorithm!r}"
+        raise ConfigError(f"sweep: {who} comes with no search space, {', '.join(known)} do; give one with --space")
     try:
         sweep = SweepConfig.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in describe(error, SweepConfig))) from error
-    if not same_domain(sweep.domain, domain):
+    if sweep.domain is not None and not same_domain(sweep.domain, domain):
         raise ConfigError(f"{path}: domain: got {sweep.domain!r}, allowed is the sweep's, {domain!r}")
+    if algorithm is not None and sweep.algorithm != algorithm:
+        raise ConfigError(f"{path}: algorithm: got {sweep.algorithm!r}, allowed is the sweep's, {algorithm!r}")
     for key in (*sweep.settings, *sweep.space):
         check_path(key, domain, sweep.algorithm)
     return sweep
 
 
-def default_space(domain: str) -> Path:
-    """Where the search space that comes with a domain lies, if it comes with one."""
-    return file_of(domain, "sweep.yaml") or FOLDER / f"{domain}_sweep.yaml"
+def default_space(domain: str, algorithm: str | None = None) -> Path:
+    """Where the search space that comes with a domain, or with an algorithm, lies, if it comes with one."""
+    own = file_of(domain, "sweep.yaml") or FOLDER / f"{domain}_sweep.yaml"
+    if algorithm is None or (own.is_file() and (read_yaml(own) or {}).get("algorithm", "ppo") == algorithm):
+        return own
+    return FOLDER / f"{algorithm}_sweep.yaml"
 
 
 def check_space(config: ExperimentConfig, sweep: SweepConfig) -> list[ExperimentConfig]:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from algorithms.exploration import falling
 from algorithms.maddpg.network import DeterministicModule
 from algorithms.networks.distributions import Branches
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, NEXT, REWARDS
 from algorithms.off_policy.critics import CentralCritic, action_width, encoded
-from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
+from algorithms.off_policy.learner import OffPolicyLearner, Rows, error_of, mean_over, weighted
 from algorithms.seeds import Use, generator
 
 
@@ -53,8 +54,7 @@ class MADDPGLearner(OffPolicyLearner):
 
     def schedule(self, steps: float) -> None:
         """Lowers the noise."""
-        first, last = self.config.noise
-        deviation = first + (last - first) * min(1.0, steps / self.config.noise_steps)
+        deviation = falling(self.config.noise, self.config.noise_steps, steps)
         for module in self.module_ids:
             policy = self.policy(module)
             assert isinstance(policy, DeterministicModule)
@@ -69,10 +69,13 @@ class MADDPGLearner(OffPolicyLearner):
         seen = {module: self._seen(module, rows[module]) for module in self.module_ids}
         done = {module: self._done(module, rows[module]) for module in self.module_ids}
         joint = self._joint(seen, done)
-        values, losses = {}, []
+        values, losses, wrong = {}, [], []
         for module in self.module_ids:
             values[module] = self.parts[f"critic_{module}"](joint, seen[module], done[module])
-            losses.append(mean_over((values[module] - targets[module]).square(), rows[module][ALIVE]))
+            errors = values[module] - targets[module]
+            losses.append(mean_over(weighted(errors.square(), rows[module]), rows[module][ALIVE]))
+            wrong.append(error_of(errors, rows[module][ALIVE]))
+        self.wrong = torch.stack(wrong).mean(dim=0)
         critic_loss = torch.stack(losses).sum()
         norm = self.step("critic", critic_loss)
 

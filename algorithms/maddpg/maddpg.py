@@ -8,9 +8,7 @@ from algorithms.config import at_least, between
 from algorithms.maddpg.learner import MADDPGLearner
 from algorithms.maddpg.network import DeterministicModule
 from algorithms.maddpg.settings import MADDPGSettings
-from algorithms.networks.policy_module import PolicyModule
 from algorithms.off_policy.algorithm import OffPolicyAlgorithm
-from algorithms.off_policy.collector import Explore
 from algorithms.off_policy.config import OffPolicyConfig
 
 
@@ -30,11 +28,6 @@ class MADDPGConfig(OffPolicyConfig):
     def get_default_learner_class(self) -> type[Learner]:
         """Its learner."""
         return MADDPGLearner
-
-    def exploring(self, module: PolicyModule) -> Explore:
-        """Actions with noise."""
-        assert isinstance(module, DeterministicModule)
-        return module.explore
 
     def validate(self) -> None:
         """Checks all settings.

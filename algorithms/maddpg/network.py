@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from algorithms.exploration import Tried, Within
+from algorithms.networks.distributions import DiagonalGaussian
 from algorithms.networks.squashed import SquashedModule
 
 
@@ -22,10 +26,10 @@ class DeterministicModule(SquashedModule):
         super().setup()
         self.register_buffer("noise", torch.ones(()))
 
-    def explore(self, outputs: Tensor, mask: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Actions with normal noise, clipped to their bounds; choices are drawn (Gumbel 1954)."""
+    def tried(self, raw: Tensor, mask: Tensor | None) -> Tried:
+        """Actions with normal noise, clipped to their bounds; choices are drawn."""
         if self.log_std is None:
-            return self.distribution(outputs).sample(generator=generator)
-        actions = outputs.chunk(2, dim=-1)[0].tanh()
-        tried = (actions + self.noise * torch.randn(actions.shape, generator=generator)).clamp(-1.0, 1.0)
-        return tried if mask is None else tried * mask
+            return self.distribution(raw)
+        actions = raw.chunk(2, dim=-1)[0].tanh()
+        noisy = DiagonalGaussian(torch.cat([actions, self.noise.log().expand_as(actions)], dim=-1))
+        return Within(noisy, partial(torch.clamp, min=-1.0, max=1.0), mask)

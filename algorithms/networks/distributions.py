@@ -45,6 +45,15 @@ class ActionDistribution(TorchDistribution):
     def rsample(self, *, sample_shape: Any = None) -> Tensor:
         """Draws actions that gradients flow through, `[N, K]`, where there is such a thing."""
 
+    @property
+    @abstractmethod
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of what `from_noise` takes."""
+
+    @abstractmethod
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Actions `[N, K]`, without gradients, of standard normal noise: they are distributed as samples are."""
+
     @abstractmethod
     def mode(self) -> Tensor:
         """The most likely actions, `[N, K]`."""
@@ -74,6 +83,15 @@ class Deterministic(ActionDistribution):
         return self.logits
 
     def rsample(self, *, sample_shape: Any = None) -> Tensor:
+        """The action."""
+        return self.logits
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """None is needed: the actions' own shape."""
+        return tuple(self.logits.shape)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
         """The action."""
         return self.logits
 
@@ -122,6 +140,17 @@ class DiagonalGaussian(ActionDistribution):
         mean, log_std = self.parts
         shape = (*(sample_shape or ()), *mean.shape)
         return mean + log_std.exp() * torch.randn(shape, generator=generator, device=mean.device)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """`[N, K]`."""
+        return tuple(self.parts[0].shape)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The mean and so many deviations."""
+        with torch.no_grad():
+            mean, log_std = self.parts
+            return mean + log_std.exp() * noise
 
     def mode(self) -> Tensor:
         """The mean."""
@@ -190,6 +219,17 @@ class Branches(ActionDistribution):
             ValueError: Always.
         """
         raise ValueError("rsample: discrete actions have no gradient, allowed is sample")
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """`[N, K, largest branch]`."""
+        return tuple(self.table.shape)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """A choice a branch: normals become Gumbels by way of their quantiles, `-log(-log(Phi(z)))`, which choose."""
+        with torch.no_grad():
+            gumbels = -(-torch.special.log_ndtr(noise)).clamp_min(torch.finfo(noise.dtype).tiny).log()
+            return (self.log_probs + gumbels).argmax(dim=-1)
 
     def mode(self) -> Tensor:
         """The most likely choice a branch (the first, if tied), int64 `[N, K]`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
+from algorithms.exploration import Tried
 from algorithms.networks.config import NetworkConfig
 from algorithms.networks.distributions import (
     MASKED_LOGIT,
@@ -33,7 +35,8 @@ class PolicyModule(TorchRLModule):
     """Encoder and head of a policy, with their normaliser, over one agent's observations as rows.
 
     `forward` never changes the module. A batch holds `obs` `[N, D]`, and `action_mask` `[N, M]` where there are masks.
-    Subclasses add what values come from.
+    Subclasses add what values come from. The largest deviation of continuous actions is a buffer, so that runners and
+    checkpoints have it.
 
     Where agents exchange messages, between encoder and head, batches hold whole worlds: `[W, A, …]` in the place of
     `[N, …]`, here and below, and `alive` `[W, A]` beside. Where agents remember, batches hold their recurrent state
@@ -45,6 +48,7 @@ class PolicyModule(TorchRLModule):
     memory_size: int = 0
     critic_memory_size: int = 0
     log_std: Tensor | None
+    log_std_limit: Tensor
 
     def setup(self) -> None:
         """Builds the layers from `model_config`: `network`, `layout`, `state_size` and `hears`.
@@ -84,6 +88,8 @@ class PolicyModule(TorchRLModule):
             self.log_std = nn.Parameter(log_std)
         else:  # where the deviations start: did it learn beside the head's bias, they would move at twice the rate
             self.register_buffer("log_std", log_std, persistent=False)
+        if not discrete:
+            self.register_buffer("log_std_limit", torch.tensor(config.log_std_range[1]))
 
     def make_encoder(self, extra: int = 0) -> PooledEncoder | FlatEncoder:
         """An encoder of this agent's observations, with new weights.
@@ -160,6 +166,10 @@ class PolicyModule(TorchRLModule):
         assert memory is not None
         return outputs, memory
 
+    def tried(self, raw: Tensor, mask: Tensor | None) -> Tried:
+        """What is tried while worlds are sampled, from what `forward_raw` put out, `[N, P]`, and masks."""
+        return distribution_class(self.action_space)(raw)
+
     def bundle_outputs(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """What a bundle holds: the policy, and the next recurrent state where there is one."""
         if not self.memory_size:
@@ -222,16 +232,22 @@ class PolicyModule(TorchRLModule):
             mask = mask.bool()
         if self.log_std is None:
             return outputs if mask is None else outputs.masked_fill(~mask, MASKED_LOGIT)
-        low, high = self.network.log_std_range
+        low, limit = self.network.log_std_range[0], self.log_std_limit
         repeats = num_actions(self.action_space) // self.shared_actions
         if self.network.std == "network":  # of each entity come its means, then its deviations
             mean, change = outputs.unflatten(1, (repeats, 2, self.shared_actions)).unbind(2)
-            outputs, log_std = mean.flatten(1), (self.log_std + change).clamp(low, high).flatten(1)
+            outputs, log_std = mean.flatten(1), (self.log_std + change).clamp_min(low).minimum(limit).flatten(1)
         else:
-            log_std = self.log_std.clamp(low, high).repeat(repeats).expand_as(outputs)
+            log_std = self.log_std.clamp_min(low).minimum(limit).repeat(repeats).expand_as(outputs)
         if mask is not None:
             outputs, log_std = outputs.masked_fill(~mask, 0.0), log_std.masked_fill(~mask, 0.0)
         return torch.cat([outputs, log_std], dim=1)
+
+    def limit_deviation(self, most: float) -> None:
+        """Sets the largest deviation of continuous actions, within the network's bounds; nothing for choices."""
+        if self.log_std is not None:
+            low, high = self.network.log_std_range
+            self.log_std_limit.fill_(min(max(math.log(most), low), high))
 
     # -- normaliser ------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from algorithms.exploration import Tried, Within
 from algorithms.networks.distributions import ActionDistribution, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 
@@ -33,13 +34,10 @@ class SquashedModule(PolicyModule):
         """Of `u`, or of choices, from what `forward_raw` put out."""
         return distribution_class(self.action_space)(raw)
 
-    def explore(self, outputs: Tensor, mask: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Draws actions `[N, K]` from the policy; 0 where a dimension is masked."""
-        drawn = self.distribution(outputs).sample(generator=generator)
-        if self.log_std is None:
-            return drawn
-        drawn = drawn.tanh()
-        return drawn if mask is None else drawn * mask
+    def tried(self, raw: Tensor, mask: Tensor | None) -> Tried:
+        """The policy's own actions, or choices; 0 where a dimension is masked."""
+        distribution = self.distribution(raw)
+        return distribution if self.log_std is None else Within(distribution, torch.tanh, mask)
 
 
 def squash(before: Tensor, log_density: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.algorithm import BatchedAlgorithm
+from algorithms.off_policy.columns import FRAMES
 from algorithms.off_policy.replay import Replay
 from algorithms.rollout import Columned
 from algorithms.seeds import Use, derived_seed
@@ -42,7 +43,13 @@ class OffPolicyAlgorithm(BatchedAlgorithm):
         """Makes runners, learners and the replay; called by RLlib."""
         worlds = max(1, self.config.num_env_runners) * self.config.num_envs_per_env_runner
         frames = -(-self.config.replay_frames // worlds)
-        self.replay = Replay(frames=frames, memory=int(self.config.replay_memory * 2**30), worlds=worlds)
+        self.replay = Replay(
+            frames=frames,
+            memory=int(self.config.replay_memory * 2**30),
+            worlds=worlds,
+            priority=self.config.priority,
+            correction=self.config.priority_correction,
+        )
         self.updates = 0
         super().setup(config)
 
@@ -83,8 +90,16 @@ class OffPolicyAlgorithm(BatchedAlgorithm):
                 first_update=self.updates,
             )
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
+            self._reprioritise(next(iter(joined.values())))
             self.updates += len(parts)
             due -= len(parts)
+
+    def _reprioritise(self, rows: SampleBatch) -> None:
+        """Tells the replay by how much what was drawn was wrong, if what is drawn depends on it."""
+        if self.replay.priorities is not None:
+            (found,) = self.learner_group.foreach_learner(lambda learner: learner.errors)
+            worlds, places = rows[FRAMES].reshape(-1, 2).T
+            self.replay.priorities.learned(worlds, places, found.get())
 
     def _draw(self, rng: np.random.Generator) -> dict[str, Columned]:
         """The transitions of one update, by module."""

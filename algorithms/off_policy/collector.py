@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from algorithms.exploration import Exploration
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.off_policy.columns import (
     ACTIONS,
@@ -27,10 +25,6 @@ from algorithms.rollout import Columned
 from algorithms.trajectory import Trajectory
 from envs.base import BoolArray, Observation
 
-Explore = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
-"""Chooses what is tried, `[N, K]` as the env is to see it, from a network's inputs of the action distribution, `[N, P]`
-before they are squashed, and masks."""
-
 
 class OffPolicyCollector:
     """Tries actions, and hands over whole worlds.
@@ -41,14 +35,15 @@ class OffPolicyCollector:
         explore: How what is tried departs from the policy.
     """
 
-    def __init__(self, module: PolicyModule, trajectory: Trajectory, explore: Explore) -> None:
+    def __init__(self, module: PolicyModule, trajectory: Trajectory, explore: Exploration) -> None:
         self.module, self.trajectory, self.explore = module, trajectory, explore
 
     def act(self, step: int, generator: torch.Generator) -> NDArray[np.generic]:
         """Chooses the actions of a step."""
         trajectory = self.trajectory
         batch = trajectory.batch(step)
-        trajectory.action_rows[step] = self.explore(self.module.forward_raw(batch), batch.get(MASK), generator)
+        tried = self.module.tried(self.module.forward_raw(batch), batch.get(MASK))
+        trajectory.action_rows[step] = self.explore(tried, step, generator)
         return trajectory.actions[step]
 
     def finish(self) -> Columned:

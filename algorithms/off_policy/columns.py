@@ -19,12 +19,14 @@ __all__ = [
     "DISCOUNTS",
     "ENDED",
     "FINAL",
+    "FRAMES",
     "MASK",
     "NEXT",
     "OBS",
     "REWARDS",
     "STATE",
     "TERMINATED",
+    "WEIGHTS",
 ]
 
 OBS = "obs"
@@ -47,3 +49,7 @@ NEXT = "next_"
 """Before the names of what a learner's rows end in."""
 DISCOUNTS = "discounts"
 """What a row's end counts in its beginning: `gamma^n`, or 0 for an agent whose life ended; `[N, A]`."""
+WEIGHTS = "weights"
+"""With priorities, what a row counts in means, `[N]`."""
+FRAMES = "frames"
+"""With priorities, the frame that a row is: its world and place, `[N, 2]`."""

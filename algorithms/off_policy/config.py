@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Self
 
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -11,7 +10,7 @@ from algorithms.config import BatchedConfig, at_least, between
 from algorithms.networks.module import module_spec
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.networks.protocol import PolicyNetwork
-from algorithms.off_policy.collector import Explore, OffPolicyCollector
+from algorithms.off_policy.collector import OffPolicyCollector
 from algorithms.off_policy.settings import OffPolicySettings
 from algorithms.trajectory import Trajectory
 
@@ -21,7 +20,7 @@ class OffPolicyConfig(BatchedConfig):
 
     Attributes:
         replay_frames, replay_memory, learn_from, steps_per_update, batch, n_step, target_rate, target_period,
-            standardise: As in `OffPolicySettings`.
+            priority, priority_correction, standardise: As in `OffPolicySettings`.
         module_class: The kind of network.
     """
 
@@ -40,6 +39,8 @@ class OffPolicyConfig(BatchedConfig):
         self.steps_per_update = 32.0
         self.batch = 256
         self.n_step = 1
+        self.priority = 0.0
+        self.priority_correction = 1.0
         self.target_rate = 0.005
         self.target_period = 200
         self.standardise = True
@@ -59,11 +60,7 @@ class OffPolicyConfig(BatchedConfig):
     def collector(self, module: PolicyNetwork, trajectory: Trajectory) -> OffPolicyCollector:
         """Whole worlds, for the replay."""
         assert isinstance(module, PolicyModule)
-        return OffPolicyCollector(module, trajectory, self.exploring(module))
-
-    @abstractmethod
-    def exploring(self, module: PolicyModule) -> Explore:
-        """How what is tried departs from the policy."""
+        return OffPolicyCollector(module, trajectory, self.exploration())
 
     def validate(self) -> None:
         """Checks all settings.
@@ -74,7 +71,8 @@ class OffPolicyConfig(BatchedConfig):
         if self._validate_config:
             counts = ("replay_frames", "learn_from", "batch", "n_step", "target_period")
             at_least(1, **{name: getattr(self, name) for name in counts})
-            between(0, 1, target_rate=self.target_rate)
+            between(0, 1, target_rate=self.target_rate, priority=self.priority)
+            between(0, 1, priority_correction=self.priority_correction)
             if self.learn_from > self.replay_frames:
                 raise ValueError(
                     f"learn_from: got {self.learn_from}, allowed is at most replay_frames, {self.replay_frames}"

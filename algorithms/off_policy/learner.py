@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor, nn
 
 from algorithms.adam import AdamLearner
 from algorithms.networks.normaliser import StateNormaliser
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ALIVE, MASK, NEXT, OBS, REWARDS, STATE
+from algorithms.off_policy.columns import ALIVE, MASK, NEXT, OBS, REWARDS, STATE, WEIGHTS
 from algorithms.torch_settings import matmul_precision
 
 PARTS, REWARDS_SEEN = "parts", "rewards_seen"
@@ -40,6 +41,8 @@ class OffPolicyLearner(AdamLearner):
         parts: What is not a policy, by name, targets included.
         followed: What has a target, by name.
         reward_square, reward_mean: Running means of the rewards' squares, and of the rewards.
+        wrong: By how much the values of the last update's rows were wrong, `[N]`, mean over those that count.
+        errors: The same of all rows of the last call, `[U * N]`.
     """
 
     # -- construction ----------------------------------------------------------------------------------------------
@@ -48,6 +51,8 @@ class OffPolicyLearner(AdamLearner):
         """Makes the parts and the targets, with the policies at hand, and the optimisers, whose state is saved."""
         self.parts = nn.ModuleDict()
         self.reward_square = self.reward_mean = 0.0
+        self.wrong = torch.zeros(0)
+        self.errors: NDArray[np.float32] = np.zeros(0, np.float32)
         states = self.config.state_size if self.config.reads_state() else 0
         if states:
             self.parts["states"] = StateNormaliser(states, self.config.network_config().clip)
@@ -130,6 +135,7 @@ class OffPolicyLearner(AdamLearner):
         self.schedule(float((timesteps or {}).get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)))
         self._observe(columns)
         statistics: list[dict[str, Tensor]] = []
+        wrong: list[Tensor] = []
         with matmul_precision(self.config.matmul_precision):
             for index in range(len(next(iter(columns.values()))[REWARDS])):
                 rows = {
@@ -137,7 +143,9 @@ class OffPolicyLearner(AdamLearner):
                     for module, each in columns.items()
                 }
                 statistics.append(self.learn(self._scaled(rows), first_update + index))
+                wrong.append(self.wrong)
                 self._follow(first_update + index + 1)
+        self.errors = torch.cat(wrong).cpu().numpy()
         for name in statistics[0]:
             mean = torch.stack([each[name] for each in statistics]).mean().item()
             self.metrics.log_value((self.module_ids[0], name), mean, window=1)
@@ -280,6 +288,18 @@ class OffPolicyLearner(AdamLearner):
             parts = {name: torch.as_tensor(np.asarray(array)) for name, array in state[PARTS].items()}
             self.parts.load_state_dict(parts)
             self.reward_square, self.reward_mean = state[REWARDS_SEEN]
+
+
+def weighted(losses: Tensor, rows: Rows) -> Tensor:
+    """Losses `[N, …]` as they count: as they are, unless rows were drawn by priority."""
+    if WEIGHTS not in rows:
+        return losses
+    return losses * rows[WEIGHTS].reshape(-1, *[1] * (losses.dim() - 1))
+
+
+def error_of(errors: Tensor, where: Tensor) -> Tensor:
+    """Mean size of a row's errors `[N, A]` over those that count, `[N]`."""
+    return (errors.detach().abs() * where).sum(dim=1) / where.sum(dim=1).clamp_min(1)
 
 
 def mean_over(values: Tensor, where: Tensor) -> Tensor:

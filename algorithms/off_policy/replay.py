@@ -23,13 +23,16 @@ from algorithms.off_policy.columns import (
     DISCOUNTS,
     ENDED,
     FINAL,
+    FRAMES,
     MASK,
     NEXT,
     OBS,
     REWARDS,
     STATE,
     TERMINATED,
+    WEIGHTS,
 )
+from algorithms.off_policy.priorities import Priorities
 from envs.base import IntArray
 
 Columned = dict[str, NDArray[Any]]
@@ -38,6 +41,8 @@ GAP, PLAYED, LAST = 0, 1, 2
 SEEN = (OBS, ACTS, ALIVE, MASK, STATE)
 """What there is of a frame in which nothing was done."""
 LEAST_FRAMES = 8
+SHARES = "shares"
+"""Name of the priorities in a checkpoint."""
 
 
 class Replay:
@@ -47,6 +52,8 @@ class Replay:
         frames: Frames of each world's ring, at most.
         memory: Bytes that all rings take together, at most.
         worlds: Worlds `W` of the whole run.
+        priority: How much more often what was wrong is drawn, 0 to 1; 0: all is drawn as often.
+        correction: How much of that draws make up for by what they count, 0 to 1.
 
     Attributes:
         size: Frames of each world's ring, known once the first rollout has come.
@@ -54,9 +61,14 @@ class Replay:
         filled: Frames in each world's ring, `[W]`.
         kind: What each frame is, `[W, size]`.
         columns: By module, its arrays, `[W, size, A, …]`; of the world, under `""`, `[W, size, …]`.
+        priorities: What is drawn more often, known once the first rollout has come; None where all is drawn as often.
     """
 
-    def __init__(self, *, frames: int, memory: int, worlds: int) -> None:
+    def __init__(
+        self, *, frames: int, memory: int, worlds: int, priority: float = 0.0, correction: float = 1.0
+    ) -> None:
+        self.priority, self.correction = priority, correction
+        self.priorities: Priorities | None = None
         self.frames, self.memory, self.worlds = frames, memory, worlds
         self.size = 0
         self.head: IntArray = np.zeros(worlds, np.int64)
@@ -103,6 +115,9 @@ class Replay:
         last = end_step >= skip
         after = (worlds[end_world[last]], (places[end_step[last], end_world[last]] + 1) % self.size)
         self.kind[at], self.kind[after] = PLAYED, LAST
+        if self.priorities is not None:
+            self.priorities.put(*at, drawable=True)
+            self.priorities.put(*after, drawable=False)
         for module, batch in batches.items():
             for name, column in self.columns[module].items():
                 column[at] = batch[name][kept]
@@ -119,6 +134,8 @@ class Replay:
     def _put_gaps(self, worlds: IntArray) -> None:
         """Keeps what comes apart from what was."""
         self.kind[worlds, self.head[worlds]] = GAP
+        if self.priorities is not None:
+            self.priorities.put(worlds, self.head[worlds], drawable=False)
         self.head[worlds] = (self.head[worlds] + 1) % self.size
         self.filled[worlds] = np.minimum(self.filled[worlds] + 1, self.size)
 
@@ -141,15 +158,20 @@ class Replay:
                 f"frames of {self.worlds} worlds, {frame} bytes each"
             )
         self.kind = np.zeros((self.worlds, self.size), np.uint8)
+        self._prioritise()
         self.columns = {
             module: {name: np.zeros((self.worlds, self.size, *shape), kind) for name, (shape, kind) in each.items()}
             for module, each in shapes.items()
         }
 
+    def _prioritise(self) -> None:
+        if self.priority:
+            self.priorities = Priorities(self.worlds, self.size, self.priority, self.correction)
+
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def sample(self, rows: int, *, gamma: float, steps: int, rng: np.random.Generator) -> dict[str, Columned]:
-        """Draws transitions of whole worlds, all that can be had with the same probability.
+        """Draws transitions of whole worlds, all that can be had with the same probability unless there are priorities.
 
         Args:
             rows: Transitions `N`.
@@ -159,8 +181,8 @@ class Replay:
 
         Returns:
             By module, arrays `[N, A, …]`: the columns, those of where it ends under `next_`, rewards summed with their
-            discounts, and what the end counts. What is not there to draw from, such as steps that just happened, is
-            left out.
+            discounts, and what the end counts; with priorities also what each counts in means, and which frame it is,
+            `[N]` and `[N, 2]`. What is not there to draw from, such as steps that just happened, is left out.
         """
         worlds, places = self._draw(rows, rng)
         ends, rewards, discounts = self._walk(worlds, places, gamma, steps)
@@ -168,6 +190,9 @@ class Replay:
         at, after = (worlds, places), (worlds, ends)
         shared = {name: column[at] for name, column in self.columns[""].items()}
         shared |= {NEXT + name: column[after] for name, column in self.columns[""].items()}
+        if self.priorities is not None:
+            shared[WEIGHTS] = self.priorities.weights(worlds, places, self.steps)
+            shared[FRAMES] = np.stack([worlds, places], axis=1)
         for module, columns in self.columns.items():
             if not module:
                 continue
@@ -185,10 +210,13 @@ class Replay:
         worlds, places = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
         left = np.arange(rows)
         while left.size:
-            drawn = rng.integers(bounds[-1], size=left.size)
-            world = np.searchsorted(bounds, drawn, side="right")
-            age = drawn - (bounds[world] - spans[world])
-            place = (self.head[world] - self.filled[world] + age) % self.size
+            if self.priorities is not None:
+                world, place = self.priorities.draw(left.size, rng)
+            else:
+                drawn = rng.integers(bounds[-1], size=left.size)
+                world = np.searchsorted(bounds, drawn, side="right")
+                age = drawn - (bounds[world] - spans[world])
+                place = (self.head[world] - self.filled[world] + age) % self.size
             worlds[left], places[left] = world, place
             left = left[~self._leads_on(world, place)]
         return worlds, places
@@ -253,6 +281,11 @@ class Replay:
             raise ValueError(f"replay: got one of {len(head)} worlds, allowed is one of this run's {self.worlds}")
         self.size, self.head, self.filled = size, np.array(head, np.int64), read("filled")
         self.kind, self.columns = self._ring(read("kind")), {"": {}}
+        if SHARES in paths:
+            self._prioritise()
+            shares = self._ring(read(SHARES))
+            if self.priorities is not None:
+                self.priorities.shares = shares
         for key in sorted(paths):
             module, _, name = key.rpartition("@")
             self.columns.setdefault(module, {})[name] = self._ring(read(key))
@@ -265,6 +298,8 @@ class Replay:
 
     def _files(self) -> Columned:
         files = {"head": np.array([self.size, *self.head]), "filled": self.filled, "kind": self.kind}
+        if self.priorities is not None:
+            files[SHARES] = self.priorities.shares
         for module, columns in self.columns.items():
             files |= {f"{module}@{name}": column for name, column in columns.items()}
         return files

@@ -30,6 +30,14 @@ class OffPolicySettings(BaseModel):
         description="How far targets follow in an update (Polyak averaging); 0: see target_period."
     )
     target_period: Count = Field(description="Updates between two full copies to targets where that rate is 0.")
+    priority: Share = Field(
+        description="How much more often transitions are drawn the more wrong their values were (exponent of "
+        "prioritised replay); 0: all as often."
+    )
+    priority_correction: Share = Field(description="How much of that they make up for by what they count; 1: all.")
+    noise_correlation: Share = Field(
+        description="Correlation of the noise in what is tried in one step with that in the next; 0: none."
+    )
     standardise: bool = Field(
         description="Whether rewards are divided by their root mean square, and values counted from what the mean "
         "reward comes to for ever; what is best stays the same."

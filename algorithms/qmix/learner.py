@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import huber_loss
 
+from algorithms.exploration import falling
 from algorithms.networks.distributions import Branches, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 from algorithms.off_policy.columns import ACTIONS, ACTS, DISCOUNTS, NEXT, REWARDS
-from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
+from algorithms.off_policy.learner import OffPolicyLearner, Rows, error_of, mean_over, weighted
 from algorithms.qmix.mixer import MonotonicMixer
 from algorithms.qmix.network import UtilityModule
 
@@ -43,8 +45,7 @@ class QMIXLearner(OffPolicyLearner):
 
     def schedule(self, steps: float) -> None:
         """Lowers the share of random choices."""
-        first, last = self.config.epsilon
-        share = first + (last - first) * min(1.0, steps / self.config.epsilon_steps)
+        share = falling(self.config.epsilon, self.config.epsilon_steps, steps)
         for module in self.module_ids:
             policy = self.policy(module)
             assert isinstance(policy, UtilityModule)
@@ -60,7 +61,10 @@ class QMIXLearner(OffPolicyLearner):
         else:
             value, target, counts = self._together(rows, chosen, best)
         error = value - target
-        loss = mean_over(error.square(), counts)
+        bound = self.config.error_clip
+        cost = error.square() if bound is None else 2 * huber_loss(value, target, reduction="none", delta=bound)
+        loss = mean_over(weighted(cost, next(iter(rows.values()))), counts)
+        self.wrong = error_of(error.reshape(len(error), -1), counts.reshape(len(error), -1))
         norm = self.step("critic", loss)
         return {
             "loss": loss.detach(),

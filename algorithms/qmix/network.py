@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from algorithms.exploration import Tried
 from algorithms.networks.distributions import MASKED_LOGIT, Branches, distribution_class
 from algorithms.networks.policy_module import PolicyModule
 
@@ -23,21 +24,19 @@ class UtilityModule(PolicyModule):
         super().setup()
         self.register_buffer("epsilon", torch.ones(()))
 
-    def explore(self, outputs: Tensor, mask: Tensor | None, generator: torch.Generator) -> Tensor:
+    def tried(self, raw: Tensor, mask: Tensor | None) -> Tried:
         """What is worth most, or, with probability `epsilon`, any that is allowed, branch by branch.
 
         Args:
-            outputs: Utilities `[N, sum(nvec)]`.
+            raw: Utilities `[N, sum(nvec)]`.
             mask: What is allowed; utilities know it already.
-            generator: Source of all randomness.
-
-        Returns:
-            Choices `[N, K]`.
         """
         distribution = distribution_class(self.action_space)
-        worth = distribution(outputs)
+        worth = distribution(raw)
         assert isinstance(worth, Branches)
-        alike = distribution(outputs.masked_fill(outputs > MASKED_LOGIT / 2, 0.0))
-        best = worth.mode()
-        random = torch.rand(best.shape, generator=generator) < self.epsilon
-        return torch.where(random, alike.sample(generator=generator), best)
+        table = worth.table
+        allowed = table > MASKED_LOGIT / 2
+        best = nn.functional.one_hot(table.argmax(dim=-1), table.shape[-1])
+        chances = self.epsilon * allowed / allowed.sum(dim=-1, keepdim=True).clamp_min(1) + (1 - self.epsilon) * best
+        logits = chances.log().clamp_min(MASKED_LOGIT)
+        return distribution(torch.cat([logits[:, branch, :size] for branch, size in enumerate(worth.nvec)], dim=-1))

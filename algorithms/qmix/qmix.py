@@ -7,9 +7,7 @@ from typing import get_args
 from ray.rllib.core.learner.learner import Learner
 
 from algorithms.config import at_least, one_of
-from algorithms.networks.policy_module import PolicyModule
 from algorithms.off_policy.algorithm import OffPolicyAlgorithm
-from algorithms.off_policy.collector import Explore
 from algorithms.off_policy.config import OffPolicyConfig
 from algorithms.qmix.learner import QMIXLearner
 from algorithms.qmix.network import UtilityModule
@@ -27,17 +25,13 @@ class QMIXConfig(OffPolicyConfig):
         self.mixing_width = 32
         self.hypernet_width = 64
         self.double = True
+        self.error_clip: float | None = None
         self.epsilon = (1.0, 0.05)
         self.epsilon_steps = 50_000
 
     def get_default_learner_class(self) -> type[Learner]:
         """Its learner."""
         return QMIXLearner
-
-    def exploring(self, module: PolicyModule) -> Explore:
-        """The best choice, or any."""
-        assert isinstance(module, UtilityModule)
-        return module.explore
 
     def reads_state(self) -> bool:
         """The mixer does."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from algorithms.off_policy.settings import Count, OffPolicySettings, Share
+from algorithms.off_policy.settings import Count, OffPolicySettings, Positive, Share
 
 Mixing = Literal["qmix", "vdn", "none"]
 
@@ -21,5 +21,9 @@ class QMIXSettings(OffPolicySettings):
     mixing_width: Count = Field(description="Width of the mixer's hidden layer.")
     hypernet_width: Count = Field(description="Width of the layer that makes its weights from the state.")
     double: bool = Field(description="Whether what follows is chosen by the network and valued by its target.")
+    error_clip: Positive | None = Field(
+        description="Error beyond which the loss grows in a straight line (Huber 1964; Mnih et al. 2015): what is far "
+        "off pulls no harder than what is a little off; null: none."
+    )
     epsilon: tuple[Share, Share] = Field(description="Share of choices made at random, at first and in the end.")
     epsilon_steps: Count = Field(description="Steps, of all worlds together, over which that share falls.")

@@ -13,7 +13,7 @@ from algorithms.networks.policy_module import PolicyModule
 from algorithms.networks.squashed import squash
 from algorithms.off_policy.columns import ACTIONS, ACTS, ALIVE, DISCOUNTS, REWARDS
 from algorithms.off_policy.critics import ActionCritic, BranchCritic, Twin
-from algorithms.off_policy.learner import OffPolicyLearner, Rows, mean_over
+from algorithms.off_policy.learner import OffPolicyLearner, Rows, error_of, mean_over, weighted
 from algorithms.seeds import Use, generator
 
 
@@ -69,7 +69,9 @@ class SACLearner(OffPolicyLearner):
     def learn(self, rows: Mapping[str, Rows], update: int) -> dict[str, Tensor]:
         """One update of critics, then policies, then temperatures."""
         draws = generator(Use.LEARNING, self.config.seed, update, device=self.device)
-        critic_losses = [self._critic_loss(module, rows[module], rows, draws) for module in self.module_ids]
+        wrong = [self._critic_loss(module, rows[module], rows, draws) for module in self.module_ids]
+        critic_losses = [loss for loss, _ in wrong]
+        self.wrong = torch.stack([errors for _, errors in wrong]).mean(dim=0)
         norm = self.step("critic", torch.stack(critic_losses).sum())
         found = [self._policy_loss(module, rows[module], rows, draws) for module in self.module_ids]
         policy_loss = torch.stack([loss for loss, _, _ in found]).sum()
@@ -91,8 +93,10 @@ class SACLearner(OffPolicyLearner):
             "gradient_norm": norm,
         }
 
-    def _critic_loss(self, module: str, rows: Rows, everything: Mapping[str, Rows], draws: torch.Generator) -> Tensor:
-        """Squared errors of both critics, of agents that were there (equations 5 and 6)."""
+    def _critic_loss(
+        self, module: str, rows: Rows, everything: Mapping[str, Rows], draws: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Squared errors of both critics, of agents that were there (equations 5 and 6), and their mean size `[N]`."""
         shape = rows[REWARDS].shape
         with torch.no_grad():
             alpha = self._temperature(module).log.exp()
@@ -116,8 +120,9 @@ class SACLearner(OffPolicyLearner):
             table = self.parts[f"critic_{module}"](seen, state)
             index = taken.long().unsqueeze(-1).expand(2, -1, -1, -1)
             values = table.gather(-1, index).squeeze(-1).sum(-1)
-        errors = (values.unflatten(1, shape) - target).square().sum(dim=0)
-        return mean_over(errors, rows[ALIVE])
+        errors = values.unflatten(1, shape) - target
+        loss = mean_over(weighted(errors.square().sum(dim=0), rows), rows[ALIVE])
+        return loss, error_of(errors.abs().mean(dim=0), rows[ALIVE])
 
     def _policy_loss(
         self, module: str, rows: Rows, everything: Mapping[str, Rows], draws: torch.Generator

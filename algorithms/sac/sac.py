@@ -5,10 +5,8 @@ from __future__ import annotations
 from ray.rllib.core.learner.learner import Learner
 
 from algorithms.config import between
-from algorithms.networks.policy_module import PolicyModule
 from algorithms.networks.squashed import SquashedModule
 from algorithms.off_policy.algorithm import OffPolicyAlgorithm
-from algorithms.off_policy.collector import Explore
 from algorithms.off_policy.config import OffPolicyConfig
 from algorithms.sac.learner import SACLearner
 from algorithms.sac.settings import SACSettings
@@ -30,11 +28,6 @@ class SACConfig(OffPolicyConfig):
     def get_default_learner_class(self) -> type[Learner]:
         """Its learner."""
         return SACLearner
-
-    def exploring(self, module: PolicyModule) -> Explore:
-        """What the policy draws."""
-        assert isinstance(module, SquashedModule)
-        return module.explore
 
     def validate(self) -> None:
         """Checks all settings.

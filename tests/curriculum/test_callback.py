@@ -180,4 +180,5 @@ def test_exams_score_the_policy_without_exploration() -> None:
         result: dict[str, Any] = {"training_iteration": iteration}
         callback.on_train_result(algorithm=algorithm, result=result)
         assert result["curriculum/stage_name"] == ("easy" if iteration == 1 else "hard")
+        assert result["curriculum/sampled"] < -1  # what training episodes scored is said beside it
     assert callback.manager.total_episodes == 12

@@ -26,6 +26,29 @@ def test_built_in_spaces_hold_only_allowed_values(domain: str) -> None:
     check_space(load(domain), load_sweep(domain))
 
 
+@pytest.mark.parametrize("algorithm", ["sac", "maddpg", "qmix"])
+@pytest.mark.parametrize("domain", ["trading", "supply_chain", "resource_allocation"])
+def test_every_algorithm_has_a_space_for_every_domain(domain: str, algorithm: str) -> None:
+    """Where a domain has none for it, its own for all domains; all that is in it passes the schema."""
+    plan = load_sweep(domain, algorithm=algorithm)
+    assert plan.algorithm == algorithm
+    check_space(load(domain, algorithm), plan)
+
+
+def test_a_domains_own_space_comes_first() -> None:
+    """For the algorithm that it is for; and an algorithm without any is named."""
+    assert load_sweep("trading", algorithm="ppo") == load_sweep("trading")
+    with pytest.raises(ConfigError, match=r"sweep: 'trading' with 'pathwise' comes with no search space"):
+        load_sweep("trading", algorithm="pathwise")
+
+
+def test_a_space_of_another_algorithm_is_refused(tmp_path: Path) -> None:
+    """A sweep says which algorithm it is for."""
+    file = written(tmp_path, "{ppo.lr: {kind: uniform, low: 0.1, high: 1}}")
+    with pytest.raises(ConfigError, match="algorithm: got 'ppo', allowed is the sweep's, 'sac'"):
+        load_sweep("cue", file, "sac")
+
+
 @pytest.mark.parametrize(
     ("space", "line"),
     [

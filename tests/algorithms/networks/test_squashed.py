@@ -40,5 +40,5 @@ def test_what_is_served_is_what_is_learned() -> None:
     mean, log_std = served.chunk(2, dim=1)
     torch.testing.assert_close(mean, raw.chunk(2, dim=1)[0].tanh())
     draws = torch.Generator().manual_seed(0)
-    drawn = torch.stack([module.explore(raw, None, draws) for _ in range(2000)])
+    drawn = torch.stack([module.tried(raw, None).sample(generator=draws) for _ in range(2000)])
     torch.testing.assert_close(drawn.std(dim=0), log_std.exp(), rtol=0.1, atol=1e-3)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,32 +20,10 @@ from algorithms.qmix.qmix import QMIXConfig
 from algorithms.sac.sac import SACConfig
 from envs.cue import CueTask
 from policies.rollout import play
+from tests.algorithms.off_policy import teams
+from tests.algorithms.off_policy.teams import EACH, configure
 
 pytestmark = pytest.mark.usefixtures("ray_local")
-EACH = [
-    (SACConfig, "continuous", "pooled"),
-    (SACConfig, "discrete", "flat"),
-    (MADDPGConfig, "continuous", "pooled"),
-    (MADDPGConfig, "discrete", "flat"),
-    (QMIXConfig, "discrete", "pooled"),
-]
-
-
-def configure(kind: type[OffPolicyConfig], mode: str, network: str = "pooled", **settings: Any) -> OffPolicyConfig:
-    """On the cue, whose perfect return is 10."""
-    made = kind().environment("cue", env_config={"action_mode": mode})
-    made.env_runners(num_env_runners=0, num_envs_per_env_runner=16, rollout_fragment_length=8)
-    shape: dict[str, Any] = {"kind": network, "hidden_sizes": (32,), "policy_gain": 1.0 if kind is QMIXConfig else 0.01}
-    if kind is SACConfig:
-        shape["std"] = "network"
-    made.batched(task={"max_steps": 10, "entities": 2}, network=shape)
-    made.training(lr=5e-3, gamma=0.5)
-    made.learn_from, made.steps_per_update, made.batch, made.target_rate = 256, 8, 64, 0.02
-    if kind is QMIXConfig:
-        made.epsilon_steps = 4000
-    for name, value in settings.items():
-        setattr(made, name, value)
-    return made
 
 
 @pytest.mark.parametrize(("kind", "mode", "network"), EACH)
@@ -56,28 +39,48 @@ def test_it_learns(build: Callable[[Any], Any], kind: type[OffPolicyConfig], mod
     assert after > 9.5 if (kind, mode) != (MADDPGConfig, "discrete") else after > before + 3
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a process left behind that trained each for a while, and was killed."""
+    folder: Path = tmp_path_factory.mktemp("killed")
+    root = Path(teams.__file__).parents[3]
+    environment = {**os.environ, "RAY_ADDRESS": "", "PYTHONPATH": str(root)}
+    program = [sys.executable, "-m", teams.__name__, str(folder)]
+    process = subprocess.Popen(
+        program, cwd=root, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not (folder / teams.SAVED).exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    return folder
+
+
 @pytest.mark.parametrize(("kind", "mode"), [(kind, mode) for kind, mode, _ in EACH])
-def test_three_and_three_iterations_are_six(
-    build: Callable[[Any], Any], tmp_path: Path, kind: type[OffPolicyConfig], mode: str
+def test_a_killed_run_goes_on_to_the_same_weights(
+    build: Callable[[Any], Any], killed: Path, kind: type[OffPolicyConfig], mode: str
 ) -> None:
-    """Restored from a checkpoint in another process's place, a run goes the way that it went from there, to the bit."""
-
-    def fresh() -> Any:
-        return build(configure(kind, mode, steps_per_update=64, n_step=2, replay_frames=640))
-
-    first, second = fresh(), fresh()
-    for _ in range(4):
-        first.train()
-    first.save_to_path(str(tmp_path / "checkpoint"))
-    second.restore_from_path(str(tmp_path / "checkpoint"))
-    for each in (first, second):
-        for _ in range(3):
-            each.train()
-    assert first.updates == second.updates > 5
-    assert_equal(*(each.get_state()["learner_group"]["learner"] for each in (first, second)))
-    for module, columns in first.replay.columns.items():
+    """After `kill -9` the checkpoint goes the way of a run that nobody killed, to the bit, replay and targets too."""
+    whole, resumed = (build(teams.resumable(kind, mode)) for _ in range(2))
+    resumed.restore_from_path(str(teams.checkpoint(killed, kind, mode)))
+    for algorithm, iterations in ((whole, teams.BEFORE + teams.AFTER), (resumed, teams.AFTER)):
+        for _ in range(iterations):
+            algorithm.train()
+    assert whole.updates == resumed.updates > 5
+    assert_equal(*(each.get_state()["learner_group"]["learner"] for each in (whole, resumed)))
+    assert (whole.replay.priorities is None) == (mode == "continuous")
+    if whole.replay.priorities is not None:
+        shares = whole.replay.priorities.shares
+        assert len(np.unique(shares)) > 100  # what was learned from it is known
+        np.testing.assert_array_equal(shares, resumed.replay.priorities.shares)
+    for module, columns in whole.replay.columns.items():
         for name, column in columns.items():
-            np.testing.assert_array_equal(column, second.replay.columns[module][name])
+            np.testing.assert_array_equal(column, resumed.replay.columns[module][name])
 
 
 def assert_equal(first: Any, second: Any, path: str = "") -> None:
