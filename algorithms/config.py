@@ -269,8 +269,8 @@ class BatchedConfig(AlgorithmConfig):
         memory = self.network_config().memory
         if memory != "none" and not self.takes_sequences():
             raise ValueError(
-                f"network.memory: got {memory}, allowed with ppo: other learners do not keep the steps of an agent "
-                "together"
+                f"network.memory: got {memory}, allowed with ppo and qmix: other learners do not keep the steps of an "
+                "agent together"
             )
 
     def _meet_agents(self) -> None:

@@ -104,7 +104,11 @@ class OffPolicyAlgorithm(BatchedAlgorithm):
     def _draw(self, rng: np.random.Generator) -> dict[str, Columned]:
         """The transitions of one update, by module."""
         config = self.config
-        return self.replay.sample(config.batch, gamma=config.gamma, steps=config.n_step, rng=rng)
+        walk = {"gamma": config.gamma, "steps": config.n_step, "rng": rng}
+        if config.network_config().memory == "none":
+            return self.replay.sample(config.batch, **walk)
+        sequences = -(-config.batch // config.sequence)
+        return self.replay.sample_sequences(sequences, length=config.sequence, burn_in=config.burn_in, **walk)
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 

@@ -42,7 +42,12 @@ class OffPolicyCollector:
         """Chooses the actions of a step."""
         trajectory = self.trajectory
         batch = trajectory.batch(step)
-        tried = self.module.tried(self.module.forward_raw(batch), batch.get(MASK))
+        if self.module.memory_size:
+            outputs, memory = self.module.advance(batch)
+            trajectory.remember(step, memory)
+        else:
+            outputs = self.module.forward_raw(batch)
+        tried = self.module.tried(outputs, batch.get(MASK))
         trajectory.action_rows[step] = self.explore(tried, step, generator)
         return trajectory.actions[step]
 

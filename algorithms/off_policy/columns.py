@@ -8,7 +8,7 @@ whose turn it was, `ACTS` `[…, A]`; and the global state, `STATE` `[…, S]`, 
 from __future__ import annotations
 
 from algorithms.networks.protocol import ACTION_MASK as MASK
-from algorithms.networks.protocol import ALIVE, STATE
+from algorithms.networks.protocol import ALIVE, BEGINS, STATE
 from algorithms.rollout import ACTS
 
 __all__ = [
@@ -16,14 +16,19 @@ __all__ = [
     "ACTS",
     "ALIVE",
     "BEGAN",
+    "BEGINS",
+    "COUNTS",
     "DISCOUNTS",
     "ENDED",
+    "ENDS",
     "FINAL",
     "FRAMES",
     "MASK",
     "NEXT",
     "OBS",
     "REWARDS",
+    "SEQUENCE",
+    "STARTS",
     "STATE",
     "TERMINATED",
     "WEIGHTS",
@@ -53,3 +58,10 @@ WEIGHTS = "weights"
 """With priorities, what a row counts in means, `[N]`."""
 FRAMES = "frames"
 """With priorities, the frame that a row is: its world and place, `[N, 2]`."""
+
+SEQUENCE = "sequence_"
+"""Before the names of what was seen in sequences of frames, `[N, R, A, …]`; `BEGINS` `[N, R]`: where episodes do."""
+STARTS, ENDS = "starts", "ends"
+"""Frame of a sequence in which each transition starts, and in which it ends, `[N * L]`: `L` of each sequence."""
+COUNTS = "counts"
+"""Which of these transitions are there, and not beyond an end, `[N * L]`."""

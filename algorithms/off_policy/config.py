@@ -73,6 +73,8 @@ class OffPolicyConfig(BatchedConfig):
             at_least(1, **{name: getattr(self, name) for name in counts})
             between(0, 1, target_rate=self.target_rate, priority=self.priority)
             between(0, 1, priority_correction=self.priority_correction)
+            if self.priority and self.network_config().memory != "none":
+                raise ValueError(f"priority: got {self.priority}, allowed with network.memory is 0")
             if self.learn_from > self.replay_frames:
                 raise ValueError(
                     f"learn_from: got {self.learn_from}, allowed is at most replay_frames, {self.replay_frames}"

@@ -21,7 +21,20 @@ from torch import Tensor, nn
 from algorithms.adam import AdamLearner
 from algorithms.networks.normaliser import StateNormaliser
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ALIVE, MASK, NEXT, OBS, REWARDS, STATE, WEIGHTS
+from algorithms.networks.protocol import MEMORY
+from algorithms.off_policy.columns import (
+    ALIVE,
+    BEGINS,
+    ENDS,
+    MASK,
+    NEXT,
+    OBS,
+    REWARDS,
+    SEQUENCE,
+    STARTS,
+    STATE,
+    WEIGHTS,
+)
 from algorithms.torch_settings import matmul_precision
 
 PARTS, REWARDS_SEEN = "parts", "rewards_seen"
@@ -245,7 +258,12 @@ class OffPolicyLearner(AdamLearner):
             policy: The network.
             rows: Transitions of its agents.
             following: Whether it is asked where they end.
+
+        A policy that remembers is unrolled over the sequences that they belong to, with gradients through all of them;
+        its outputs know what was masked.
         """
+        if policy.memory_size:
+            return unrolled(policy, rows, rows[ENDS if following else STARTS]), None
         prefix = NEXT if following else ""
         batch = {name: rows[prefix + name].flatten(0, 1) for name in (OBS, MASK) if prefix + name in rows}
         return policy.forward_raw(batch), batch.get(MASK)
@@ -300,6 +318,30 @@ def weighted(losses: Tensor, rows: Rows) -> Tensor:
 def error_of(errors: Tensor, where: Tensor) -> Tensor:
     """Mean size of a row's errors `[N, A]` over those that count, `[N]`."""
     return (errors.detach().abs() * where).sum(dim=1) / where.sum(dim=1).clamp_min(1)
+
+
+def unrolled(policy: PolicyModule, rows: Rows, frames: Tensor) -> Tensor:
+    """What a policy that remembers puts out in some frames of sequences, which it reads from nothing in mind on.
+
+    Args:
+        policy: The network.
+        rows: Sequences of its agents, `[N, R, A, …]` under `SEQUENCE`.
+        frames: Numbers of frames, `L` of each sequence, `[N * L]`.
+
+    Returns:
+        `[N * L * A, P]`.
+    """
+    sequences, _, agents = rows[SEQUENCE + ALIVE].shape
+    batch = {
+        name: rows[SEQUENCE + name].transpose(1, 2).flatten(0, 1)
+        for name in (OBS, MASK, ALIVE)
+        if SEQUENCE + name in rows
+    }
+    batch[BEGINS] = rows[BEGINS].repeat_interleave(agents, dim=0)
+    batch[MEMORY] = batch[OBS].new_zeros((sequences * agents, policy.memory_size))
+    outputs = policy.forward_raw(batch).unflatten(0, (sequences, agents))
+    chosen = frames.reshape(sequences, 1, -1, 1).expand(-1, agents, -1, outputs.shape[-1])
+    return outputs.gather(2, chosen).transpose(1, 2).flatten(0, 2)
 
 
 def mean_over(values: Tensor, where: Tensor) -> Tensor:

@@ -20,14 +20,19 @@ from algorithms.off_policy.columns import (
     ACTS,
     ALIVE,
     BEGAN,
+    BEGINS,
+    COUNTS,
     DISCOUNTS,
     ENDED,
+    ENDS,
     FINAL,
     FRAMES,
     MASK,
     NEXT,
     OBS,
     REWARDS,
+    SEQUENCE,
+    STARTS,
     STATE,
     TERMINATED,
     WEIGHTS,
@@ -184,7 +189,58 @@ class Replay:
             discounts, and what the end counts; with priorities also what each counts in means, and which frame it is,
             `[N]` and `[N, 2]`. What is not there to draw from, such as steps that just happened, is left out.
         """
-        worlds, places = self._draw(rows, rng)
+        return self._transitions(*self._draw(rows, rng), gamma, steps)[0]
+
+    def sample_sequences(
+        self, rows: int, *, gamma: float, steps: int, length: int, burn_in: int, rng: np.random.Generator
+    ) -> dict[str, Columned]:
+        """Draws runs of frames, for networks that remember: transitions in a row, and what was seen before them.
+
+        Runs go past ends of episodes; the network starts from nothing there, as it does at a run's first frame, from
+        which what it has in mind when the first transition comes is not what it was (Kapturowski et al. 2019, section
+        3: hence frames to burn in).
+
+        Args:
+            rows: Sequences `N`; the first transition of each is drawn as `sample` does.
+            gamma: Discount of a step.
+            steps: Steps `n` that a transition has at most.
+            length: Transitions `L` of a sequence.
+            burn_in: Frames before the first of them.
+            rng: Source of the draws.
+
+        Returns:
+            By module what `sample` returns, of all transitions, `[N * L, A, …]`, and which of them count; and of the
+            sequences, of `R = burn_in + L + n` frames each, what was seen, with `alive` false in frames that are not
+            there, where episodes begin, and in which frames transitions start and end.
+        """
+        worlds, first = self._draw(rows, rng)
+        offsets = np.arange(-burn_in, length + steps)
+        oldest = self.head[worlds] - self.filled[worlds]
+        age = ((first - oldest) % self.size)[:, None] + offsets
+        at = (worlds[:, None], (first[:, None] + offsets) % self.size)
+        kind = np.where((age >= 0) & (age < self.filled[worlds, None]), self.kind[at], GAP)
+        begins = np.ones(kind.shape, np.bool_)
+        begins[:, 1:] = kind[:, :-1] != PLAYED
+        learned = slice(burn_in, burn_in + length)
+        each = (np.repeat(worlds, length), at[1][:, learned].ravel())
+        batches, ends = self._transitions(*each, gamma, steps)
+        starts = np.tile(np.arange(burn_in, burn_in + length), rows)
+        counts = (kind[:, learned].ravel() == PLAYED) & self._leads_on(*each)
+        there = kind != GAP
+        for module, batch in batches.items():
+            columns = self.columns[module]
+            for name in (MASK, NEXT + OBS, NEXT + MASK):  # they are in the sequences
+                batch.pop(name, None)
+            batch |= {SEQUENCE + name: columns[name][at] for name in (OBS, MASK, ALIVE) if name in columns}
+            batch[SEQUENCE + ALIVE] &= there[..., None]
+            batch[ALIVE] &= counts[:, None]
+            batch |= {BEGINS: begins, STARTS: starts, ENDS: starts + (ends - each[1]) % self.size, COUNTS: counts}
+        return batches
+
+    def _transitions(
+        self, worlds: IntArray, places: IntArray, gamma: float, steps: int
+    ) -> tuple[dict[str, Columned], IntArray]:
+        """Transitions from given frames, as `sample` returns them, and the places where they end."""
         ends, rewards, discounts = self._walk(worlds, places, gamma, steps)
         batches: dict[str, Columned] = {}
         at, after = (worlds, places), (worlds, ends)
@@ -199,7 +255,7 @@ class Replay:
             batch = {name: column[at] for name, column in columns.items() if name not in (REWARDS, TERMINATED)}
             batch |= {NEXT + name: columns[name][after] for name in SEEN if name in columns}
             batches[module] = batch | shared | {REWARDS: rewards[module], DISCOUNTS: discounts[module]}
-        return batches
+        return batches, ends
 
     def _draw(self, rows: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Worlds and places of frames that lead somewhere, `[N]` each."""

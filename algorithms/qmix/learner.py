@@ -11,7 +11,7 @@ from torch.nn.functional import huber_loss
 from algorithms.exploration import falling
 from algorithms.networks.distributions import Branches, distribution_class
 from algorithms.networks.policy_module import PolicyModule
-from algorithms.off_policy.columns import ACTIONS, ACTS, DISCOUNTS, NEXT, REWARDS
+from algorithms.off_policy.columns import ACTIONS, ACTS, COUNTS, DISCOUNTS, NEXT, REWARDS
 from algorithms.off_policy.learner import OffPolicyLearner, Rows, error_of, mean_over, weighted
 from algorithms.qmix.mixer import MonotonicMixer
 from algorithms.qmix.network import UtilityModule
@@ -61,6 +61,9 @@ class QMIXLearner(OffPolicyLearner):
         else:
             value, target, counts = self._together(rows, chosen, best)
         error = value - target
+        if COUNTS in rows[self.module_ids[0]]:  # of sequences, those transitions that are there
+            there = rows[self.module_ids[0]][COUNTS]
+            counts = counts & there.reshape(-1, *[1] * (counts.dim() - 1))
         bound = self.config.error_clip
         cost = error.square() if bound is None else 2 * huber_loss(value, target, reduction="none", delta=bound)
         loss = mean_over(weighted(cost, next(iter(rows.values()))), counts)

@@ -26,6 +26,8 @@ class QMIXConfig(OffPolicyConfig):
         self.hypernet_width = 64
         self.double = True
         self.error_clip: float | None = None
+        self.sequence = 16
+        self.burn_in = 16
         self.epsilon = (1.0, 0.05)
         self.epsilon_steps = 50_000
 
@@ -37,6 +39,10 @@ class QMIXConfig(OffPolicyConfig):
         """The mixer does."""
         return self.mixing == "qmix"
 
+    def takes_sequences(self) -> bool:
+        """It does: the replay keeps runs of frames."""
+        return True
+
     def validate(self) -> None:
         """Checks all settings.
 
@@ -46,7 +52,8 @@ class QMIXConfig(OffPolicyConfig):
         if self._validate_config:
             one_of(get_args(Mixing), mixing=self.mixing)
             at_least(1, mixing_width=self.mixing_width, hypernet_width=self.hypernet_width)
-            at_least(1, epsilon_steps=self.epsilon_steps)
+            at_least(1, epsilon_steps=self.epsilon_steps, sequence=self.sequence)
+            at_least(0, burn_in=self.burn_in)
         super().validate()
 
     def _meet_agents(self) -> None:

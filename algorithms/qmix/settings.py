@@ -25,5 +25,11 @@ class QMIXSettings(OffPolicySettings):
         description="Error beyond which the loss grows in a straight line (Huber 1964; Mnih et al. 2015): what is far "
         "off pulls no harder than what is a little off; null: none."
     )
+    sequence: Count = Field(
+        description="Transitions that networks with memory learn from in a row; `batch` counts all of them."
+    )
+    burn_in: int = Field(
+        ge=0, description="Steps that such a network sees before them, to come to know what it would have known."
+    )
     epsilon: tuple[Share, Share] = Field(description="Share of choices made at random, at first and in the end.")
     epsilon_steps: Count = Field(description="Steps, of all worlds together, over which that share falls.")

@@ -50,11 +50,11 @@ def in_sequences(length):
         ),
         (
             SACConfig().environment("cue").batched(network={"memory": "gru"}),
-            r"network.memory: got gru, allowed with ppo: other learners do not keep the steps of an agent together",
+            r"network.memory: got gru, allowed with ppo and qmix: other learners do not keep the steps of an",
         ),
         (
             PathwiseConfig().environment("supply_chain").batched(network={"memory": "gru"}),
-            r"network.memory: got gru, allowed with ppo: other learners do not keep",
+            r"network.memory: got gru, allowed with ppo and qmix: other learners do not keep",
         ),
         (
             config().batched(network={"memory": "gru", "messages": "mean"}),

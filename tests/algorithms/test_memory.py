@@ -92,6 +92,18 @@ def test_what_was_shown_first_is_known_last(build, memory, least, most):
     assert least <= play(worlds, algorithm.as_policy(), worlds.tasks[0], seed=1).returns.mean() <= most
 
 
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize(("recall", "least", "most"), [(True, 4.7, 5.3), (False, 1.5, 2.5)], ids=["recall", "without"])
+def test_what_nobody_shows_is_found_out_by_trying(build, recall, least, most):
+    """Seeing what was done and earned, agents try what is left and stay with what is right: 5 of 6, and else 2."""
+    env = {"shown": False, "recall": recall}
+    algorithm = build(recollection("gru", **env).batched(task={"max_steps": 6}).training(lr=0.01))
+    for _ in range(40 if recall else 10):
+        algorithm.train()
+    worlds = get_domain("recollection:DOMAIN").env(env, 512, task={"max_steps": 6})
+    assert least <= play(worlds, algorithm.as_policy(), worlds.tasks[0], seed=1).returns.mean() <= most
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=["shared", "shared-central", "own", "own-central"])
 @pytest.mark.parametrize("sequence", [None, 7, 1], ids=["whole", "half", "steps"])
 def test_sequences_say_what_was_sampled(kind, sequence):

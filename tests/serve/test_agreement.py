@@ -123,7 +123,7 @@ def test_agents_that_talk_act_alike(
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "action_mode"), [("ppo", "continuous"), ("ppo", "discrete")], ids=["ppo", "ppo-discrete"]
+    ("algorithm", "action_mode"), [("ppo", "continuous"), ("ppo", "discrete"), ("qmix", "discrete")]
 )
 def test_agents_that_remember_act_alike(
     algorithm: str, action_mode: str, serving: Any, as_version: Any, tmp_path: Path

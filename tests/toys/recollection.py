@@ -2,6 +2,8 @@
 
 Each agent is shown one of several choices as an episode begins, and nothing but the time afterwards. In the last step
 it earns 1 if it chooses what it was shown, and nothing before. Who does not remember is right one time in `choices`.
+Or the cue is never shown, and asked for in every step: then it can be found out by trying alone, and whoever sees what
+each choice earned is wrong `(choices - 1) / 2` times an episode, on average.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class RecollectionConfig(EnvConfig):
 
     num_agents: int = Field(1, ge=1, description="Agents.")
     choices: int = Field(3, ge=2, description="Cues there are.")
+    shown: bool = Field(True, description="Whether the cue is shown first and asked for last, or found out by trying.")
 
 
 class RecollectionTask(Task):
@@ -58,14 +61,14 @@ class RecollectionEnv(BatchedEnv):
     @property
     def _asked(self) -> Any:
         limits = np.array([task.max_steps for task in self.tasks])
-        return (self.clock + 1 == limits)[:, None]
+        return ((self.clock + 1 == limits) | (not self.config.shown))[:, None]
 
     def _advance(self, actions: Actions) -> Outcome:
         right = (actions[GROUP][:, :, 0] == self.cues) & self._asked
         return Outcome({GROUP: right.astype(np.float32)}, {GROUP: np.zeros_like(right)})
 
     def _observe(self) -> Observation:
-        shown = np.eye(self.config.choices)[self.cues] * (self.clock == 0)[:, None, None]
+        shown = np.eye(self.config.choices)[self.cues] * (self.config.shown & (self.clock == 0))[:, None, None]
         asked = np.broadcast_to(self._asked, self.cues.shape)[..., None]
         seen = np.concatenate([shown, asked], axis=2).astype(np.float32)
         return Observation({GROUP: seen}, {}, {}, self.cues.astype(np.float32))

@@ -16,12 +16,17 @@ from algorithms.off_policy.columns import (
     ACTS,
     ALIVE,
     BEGAN,
+    BEGINS,
+    COUNTS,
     DISCOUNTS,
     ENDED,
+    ENDS,
     FINAL,
     NEXT,
     OBS,
     REWARDS,
+    SEQUENCE,
+    STARTS,
     STATE,
     TERMINATED,
 )
@@ -197,3 +202,40 @@ def test_some_worlds_alone_go_to_their_own_rings() -> None:
     replay = Replay(frames=16, memory=2**30, worlds=4)
     replay.insert(Tape(2, 0).rollout(5, ends=0.0), first_world=2)
     assert replay.filled.tolist() == [0, 0, 5, 5]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), steps=st.integers(1, 3), burn_in=st.integers(0, 5), length=st.integers(1, 6))
+def test_sequences_are_what_happened_one_after_the_other(seed: int, steps: int, burn_in: int, length: int) -> None:
+    """Frames that are there follow each other as they did, episodes begin where they did, and transitions are right."""
+    tape, replay = Tape(3, seed), Replay(frames=40, memory=2**20, worlds=3)
+    for number in range(4):
+        replay.insert(tape.rollout(9, began=number == 2))
+    rng = np.random.default_rng(seed)
+    rows = replay.sample_sequences(20, gamma=GAMMA, steps=steps, length=length, burn_in=burn_in, rng=rng)["team"]
+    total = burn_in + length + steps
+    frames, begins = rows[SEQUENCE + OBS][:, :, 0, 0], rows[BEGINS]
+    there = rows[SEQUENCE + ALIVE].all(axis=2)
+    assert frames.shape == begins.shape == there.shape == (20, total)
+    assert there[:, burn_in].all()
+    assert rows[COUNTS].reshape(20, length)[:, 0].all()
+    for row in range(20):
+        for frame in range(1, total):
+            if not there[row, frame]:
+                continue
+            now, before = frames[row, frame], frames[row, frame - 1]
+            known = there[row, frame - 1] and tape.after.get(before) == now
+            assert begins[row, frame] != known
+    starts, ends, counts = (rows[name].reshape(20, length) for name in (STARTS, ENDS, COUNTS))
+    each = np.arange(20)[:, None]
+    np.testing.assert_array_equal(frames[each, starts][counts], rows[OBS][:, 0, 0].reshape(20, length)[counts])
+    assert there[each, ends][counts].all()
+    for row, place in zip(*np.nonzero(counts), strict=True):
+        moment, reward, weight = frames[row, starts[row, place]], 0.0, 1.0
+        for _ in range(ends[row, place] - starts[row, place]):
+            reward += weight * tape.reward[moment]
+            weight *= GAMMA * (not tape.died[moment])
+            moment = tape.after[moment]
+        assert moment == frames[row, ends[row, place]]
+        np.testing.assert_allclose(rows[REWARDS].reshape(20, length, AGENTS)[row, place, 0], reward, rtol=1e-5)
+    assert not rows[ALIVE].reshape(20, length, AGENTS)[~counts].any()
