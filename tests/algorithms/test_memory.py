@@ -86,7 +86,7 @@ def test_the_env_keeps_the_contract():
 def test_what_was_shown_first_is_known_last(build, memory, least, most):
     """With memory the cue is known nearly always; without, one time in three."""
     algorithm = build(recollection(memory))
-    for _ in range(20):
+    for _ in range(14):
         algorithm.train()
     worlds = get_domain("recollection:DOMAIN").env({}, 512)
     assert least <= play(worlds, algorithm.as_policy(), worlds.tasks[0], seed=1).returns.mean() <= most
@@ -97,8 +97,8 @@ def test_what_was_shown_first_is_known_last(build, memory, least, most):
 def test_what_nobody_shows_is_found_out_by_trying(build, recall, least, most):
     """Seeing what was done and earned, agents try what is left and stay with what is right: 5 of 6, and else 2."""
     env = {"shown": False, "recall": recall}
-    algorithm = build(recollection("gru", **env).batched(task={"max_steps": 6}).training(lr=0.01))
-    for _ in range(40 if recall else 10):
+    algorithm = build(recollection("gru", **env).batched(task={"max_steps": 6}))
+    for _ in range(20 if recall else 10):
         algorithm.train()
     worlds = get_domain("recollection:DOMAIN").env(env, 512, task={"max_steps": 6})
     assert least <= play(worlds, algorithm.as_policy(), worlds.tasks[0], seed=1).returns.mean() <= most
