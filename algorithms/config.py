@@ -341,6 +341,14 @@ def between(low: float, high: float, **settings: Any) -> None:
             raise ValueError(f"{name}: got {value!r}, allowed is {low:g} to {high:g}")
 
 
+def two(name: str, ends: Any, low: float, high: float) -> None:
+    """Raises ValueError unless a setting is two numbers in `[low, high]`: what it is at first, and in the end."""
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+        raise ValueError(f"{name}: got {ends!r}, allowed are two numbers, at first and in the end")
+    for value in ends:
+        between(low, high, **{name: value})
+
+
 def one_of(allowed: tuple[Any, ...], **settings: Any) -> None:
     """Raises ValueError unless all settings are among the allowed values."""
     for name, value in settings.items():

@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from algorithms.algorithm import BatchedAlgorithm
-from algorithms.config import BatchedConfig, at_least, between, checked
+from algorithms.config import BatchedConfig, at_least, between, checked, two
 from algorithms.constraints import MULTIPLIER, Constraints
 from algorithms.gae import explained_variance, standardised
 from algorithms.lagrangian import MultiplierSettings
@@ -106,6 +106,10 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
             at_least(1, num_epochs=self.num_epochs, minibatch_size=self.minibatch_size)
             between(0, 1, lambda_=self.lambda_)
             at_least(1, deviation_steps=self.deviation_steps)
+            if self.deviation is not None:
+                two("deviation", self.deviation, 1e-6, math.inf)
+            if self.sequence is not None:
+                at_least(1, sequence=self.sequence)
             checked(MultiplierSettings, self.multiplier, "multiplier")
             if not (self.use_critic and self.use_gae):
                 raise ValueError("use_critic, use_gae: got False, allowed is True: advantages come from the critic")
@@ -118,7 +122,7 @@ class PPOConfig(BatchedConfig, rllib_ppo.PPOConfig):
             known = ", ".join(self.costs) or "none: this env counts no costs"
             raise ValueError(f"limits: got {unknown[0]!r}, allowed are {known}")
         steps = self.rollout_steps()
-        if self.sequence is not None and (self.sequence < 1 or steps % self.sequence):
+        if self.sequence is not None and steps % self.sequence:
             raise ValueError(f"sequence: got {self.sequence}, allowed is a divisor of the {steps} steps of a rollout")
         rows = steps * self._rows_a_step()
         if self.minibatch_size > rows and not self.in_evaluation:

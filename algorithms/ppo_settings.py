@@ -30,7 +30,8 @@ class PPOSettings(BaseModel):
     value_weight: NonNegative = Field(description="Weight of the critic's loss.")
     entropy_weight: NonNegative = Field(description="Weight of the policy's entropy: higher explores more.")
     noise_correlation: Share = Field(
-        description="Correlation of the noise in what is tried in one step with that in the next; 0: none. What is "
+        description="Correlation of the noise in what is tried in one step with that in the next; 0: none. It begins "
+        "anew with each rollout. What is "
         "tried in each step by itself is distributed as the policy says."
     )
     deviation: tuple[Positive, Positive] | None = Field(

@@ -31,7 +31,7 @@ from algorithms.rollout import EpisodeRecord, Rollout, acted
 from algorithms.seeds import Use, derived_seed, generator
 from algorithms.torch_settings import use_threads
 from algorithms.trajectory import Trajectory
-from envs.base import BatchedEnv, Differentiable, FloatArray, Observation, Task
+from envs.base import BatchedEnv, BoolArray, Differentiable, FloatArray, Observation, Task
 from envs.registry import get_domain
 
 
@@ -58,6 +58,7 @@ class BatchedEnvRunner(EnvRunner):
         self._observation: Observation | None = None
         self._collectors: dict[str, Collector] = {}
         self._memories: dict[str, FloatArray] = {}
+        self._anew: BoolArray = np.zeros(0, np.bool_)
         self._weights_seq_no = 0
         self.mapping: PolicyMapping = self.config.policy_mapping()
         self.make_env()
@@ -76,7 +77,7 @@ class BatchedEnvRunner(EnvRunner):
             task=self.config.task,
             first_world=self._position * self.config.num_envs_per_env_runner,
         )
-        self._observation = None
+        self._observation, self._anew = None, np.zeros(self.env.num_worlds, np.bool_)
         self._collectors = {}
         if self._tasks:
             self.set_tasks(self._tasks)
@@ -118,7 +119,8 @@ class BatchedEnvRunner(EnvRunner):
         self.round = self.round if round is None else round
         worlds = self.env.num_worlds
         steps = self.config.rollout_steps() if num_timesteps is None else -(-num_timesteps // worlds)
-        began = self._observation is None
+        began = self._anew if self._observation is not None else np.ones(worlds, np.bool_)
+        self._anew = np.zeros(worlds, np.bool_)
         if self._observation is None:
             self._observation = self.env.reset(self._world_seed())
             self._memories = {}
@@ -235,6 +237,7 @@ class BatchedEnvRunner(EnvRunner):
         return {
             "worker_index": self.worker_index,
             "env": self.env.get_state() if self.env is not None and started else None,
+            "clock": self.env.clock.copy() if self.env is not None and started else None,
             "memories": {module_id: memory.copy() for module_id, memory in self._memories.items()} if started else {},
             "num_worlds": 0 if self.env is None else self.env.num_worlds,
             "tasks": self._tasks,
@@ -252,8 +255,9 @@ class BatchedEnvRunner(EnvRunner):
             self.env.set_state(state["env"])  # the tasks of coming episodes included
             self._observation = self.env.observe()
             self._memories = {module_id: memory.copy() for module_id, memory in state.get("memories", {}).items()}
-            for memory in self._memories.values():  # a stranger's worlds may have begun anew
-                memory[self.env.clock == 0] = 0.0
+            self._anew = self.env.clock != state["clock"]  # a stranger's worlds may have begun anew
+            for memory in self._memories.values():
+                memory[self._anew] = 0.0
 
     def _world_seed(self) -> int:
         """The worlds' seed: the run's own, or, after a restart, one that no other restart had."""

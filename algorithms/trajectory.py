@@ -42,7 +42,7 @@ class Trajectory:
         turns: Whether some of those alive did not act at some step.
         dist_rows, action_rows: `dist_inputs` and `actions` as torch sees them, `[T, B * A, …]`.
         alive: Who is there, `[T + 1, B, A]`.
-        began: Whether the worlds began afresh with the first step, so that what was before does not lead there.
+        began: Whether a world began afresh with the first step, so that what was before does not lead there, `[B]`.
         masks: `[T + 1, B, A, M]`, or None.
         states: `[T + 1, B, S]`, or None.
         memories: Recurrent state before each step, and after the last, `[T + 1, B, A, H]`: zeros where an episode
@@ -78,7 +78,8 @@ class Trajectory:
         self.observations: FloatArray = np.zeros((*after, self.group.layout.size), np.float32)
         self.acts: BoolArray = np.zeros(after, np.bool_)
         self.turns = False
-        self.whole_worlds, self.began = whole_worlds, True
+        self.whole_worlds = whole_worlds
+        self.began: BoolArray = np.ones(num_worlds, np.bool_)
         self.alive: BoolArray = np.zeros(after, np.bool_)
         self.masks: BoolArray | None = np.ones((*after, self.group.mask_size), np.bool_) if masked else None
         self.states: FloatArray | None = np.zeros((*after[:2], state_size), np.float32) if state_size else None

@@ -176,12 +176,25 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a file holds; where there is none, what it is to hold is made first: long benchmarks go on cell by cell."""
+def kept(path: Path, asked: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a file holds; where there is none, what it is to hold is made first: long benchmarks go on cell by cell.
+
+    Args:
+        path: The file.
+        asked: What decides on what it holds, and is written beside it.
+        make: Makes it.
+
+    Raises:
+        ValueError: If the file is the answer to something else.
+    """
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, make())
+        write_json(path, {"asked": dict(asked), **make()})
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("asked") != asked:
+        raise ValueError(
+            f"{path.name}: got what was made for {found.get('asked')}, allowed is {dict(asked)}: delete it"
+        )
     return found
 
 

@@ -58,11 +58,12 @@ def run(
     bars = []
     for domain in domains:
         for name in algorithms:
-            rules = kept(FOLDER / f"{domain}_rules_{_mode(domain, name)}.json", partial(_rules, domain, name))
+            mode = _mode(domain, name)
+            rules = kept(FOLDER / f"{domain}_rules_{mode}.json", {"action_mode": mode}, partial(_rules, domain, name))
             cells = []
             for seed in seeds:
                 make = partial(learn, domain, name, seed, minutes)
-                cells.append(kept(FOLDER / f"{domain}_{name}_{seed}.json", make))
+                cells.append(kept(FOLDER / f"{domain}_{name}_{seed}.json", {"minutes": minutes}, make))
                 progress(f"{domain}, {name}, seed {seed}: {_score(cells[-1:], rules, 'learned')[0]:.3f}")
             mean, low, high = _score(cells, rules, "learned")
             bars.append(Bar(f"{domain}, {name}: score", mean, 0.0, low=low, high=high))

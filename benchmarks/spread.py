@@ -58,7 +58,7 @@ def run(
         found = []
         for seed in seeds:
             make = partial(learn, name, seed, steps, evaluations, progress)
-            found.append(kept(FOLDER / f"{name}_{seed}.json", make))
+            found.append(kept(FOLDER / f"{name}_{seed}.json", {"steps": steps, "evaluations": evaluations}, make))
         score = seeds_interval([float(np.mean(cell["returns"][-LAST:])) for cell in found])
         bars.append(Bar(f"{name}: team return", score.estimate, CELLS[name][2], low=score.low, high=score.high))
         first = [cell["untrained"] for cell in found]

@@ -337,6 +337,9 @@ class BatchedEnv(ABC):
         self._next_tasks = [task_type.model_validate(task) for task in state["next_tasks"]]
         self._ledger.set_state(state["ledger"])
         self.alive = {name: array.copy() for name, array in state["alive"].items()}
+        if (self._recall is not None) != ("recall" in state):
+            given, own = ("with" if there else "without" for there in ("recall" in state, self._recall is not None))
+            raise ValueError(f"state: got one {given} recall, allowed is one {own} it, as the environment is")
         if self._recall is not None:  # first: a stranger's env may begin anew instead
             self._recall.set_state(state["recall"])
         self._set_state(state["domain"])

@@ -22,11 +22,12 @@ STEPS, PREVIOUS, REWARD, EXISTS = "steps", "previous", "reward", "exists"
 
 
 class Recall:
-    """The step before, of all agents, as features that come last: `previous.action_0`, …, `previous.exists`.
+    """The step before, of all agents, as further features: `previous.reward`, `previous.action_0`, …, and `exists`.
 
     Actions are as they were taken, choices as one-hot vectors; zeros in masked dimensions, and of who was not asked.
     All is zero at an episode's start, for who was not there, and for who is not. In layouts with tables the step is a
-    table of one entity, which exists from the second step on; else it joins the agent's own features.
+    table of one entity that comes last, and exists from the second step on; else it joins the agent's own features.
+    Actions come behind the reward, so that of fewer entities to act on there are the first so many features.
 
     Args:
         groups: The agents, by group, as their env has them.
@@ -37,7 +38,8 @@ class Recall:
     """
 
     def __init__(self, groups: Mapping[str, AgentGroup], num_worlds: int) -> None:
-        features = {name: (*_names_of(group), REWARD) for name, group in groups.items()}
+        features = {name: (REWARD, *_names_of(group)) for name, group in groups.items()}
+        self._places = {name: _place_in(group.layout) for name, group in groups.items()}
         self.groups = {
             name: replace(group, layout=_with_step(group.layout, features[name])) for name, group in groups.items()
         }
@@ -52,9 +54,9 @@ class Recall:
         """Sets the step before beside what is seen, and notes who is asked for what."""
         for name, seen in observation.observations.items():
             there = observation.alive[name][..., None]
-            observation.observations[name] = np.concatenate(
-                [seen, np.where(there, self._step[name], np.float32(0))], axis=2
-            )
+            before, after = seen[..., : self._places[name]], seen[..., self._places[name] :]
+            step = np.where(there, self._step[name], np.float32(0))
+            observation.observations[name] = np.concatenate([before, step, after], axis=2)
             self._acts[name] = observation.acts[name].copy()
             if name in observation.action_masks and not self.groups[name].discrete:
                 self._masks[name] = observation.action_masks[name].copy()
@@ -64,8 +66,8 @@ class Recall:
         for name, step in self._step.items():
             asked = self._acts[name][..., None]
             asked = asked & self._masks[name] if name in self._masks else asked
-            step[..., :-2] = np.where(asked, _as_features(self.groups[name], actions[name]), 0)
-            step[..., -2], step[..., -1] = rewards[name], alive[name]
+            step[..., 1:-1] = np.where(asked, _as_features(self.groups[name], actions[name]), 0)
+            step[..., 0], step[..., -1] = rewards[name], alive[name]
 
     def forget(self, worlds: IntArray) -> None:
         """Begins episodes: nothing was before."""
@@ -100,6 +102,11 @@ def _as_features(group: AgentGroup, actions: NDArray[Any]) -> NDArray[Any]:
         return actions
     places = np.concatenate([np.arange(count) for count in space.nvec])
     return np.repeat(actions, space.nvec, axis=2) == places
+
+
+def _place_in(layout: ObservationLayout) -> int:
+    """Where the step goes among what is seen: behind all of it, or behind an agent's own features."""
+    return layout.size if layout.entities and layout.entity_features else len(layout.own)
 
 
 def _with_step(layout: ObservationLayout, features: tuple[str, ...]) -> ObservationLayout:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from ray.rllib.core.learner.learner import Learner
 
-from algorithms.config import at_least, between
+from algorithms.config import at_least, between, two
 from algorithms.maddpg.learner import MADDPGLearner
 from algorithms.maddpg.network import DeterministicModule
 from algorithms.maddpg.settings import MADDPGSettings
@@ -37,6 +39,7 @@ class MADDPGConfig(OffPolicyConfig):
         """
         if self._validate_config:
             at_least(1, noise_steps=self.noise_steps)
+            two("noise", self.noise, 0, math.inf)
             between(1e-3, 100, softmax_temperature=self.softmax_temperature)
         super().validate()
 

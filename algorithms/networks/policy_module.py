@@ -161,7 +161,7 @@ class PolicyModule(TorchRLModule):
         return self._raw(batch)[0]
 
     def advance(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """What `forward_policy` returns, and the recurrent state `[N, H]` after it, of a policy that remembers."""
+        """What `forward_raw` returns, and the recurrent state `[N, H]` after it, of a policy that remembers."""
         outputs, memory = self._raw(batch)
         assert memory is not None
         return outputs, memory
@@ -243,11 +243,19 @@ class PolicyModule(TorchRLModule):
             outputs, log_std = outputs.masked_fill(~mask, 0.0), log_std.masked_fill(~mask, 0.0)
         return torch.cat([outputs, log_std], dim=1)
 
+    @torch.no_grad()
     def limit_deviation(self, most: float) -> None:
-        """Sets the largest deviation of continuous actions, within the network's bounds; nothing for choices."""
-        if self.log_std is not None:
-            low, high = self.network.log_std_range
-            self.log_std_limit.fill_(min(max(math.log(most), low), high))
+        """Sets the largest deviation of continuous actions, within the network's bounds; nothing for choices.
+
+        Parameters come down with it: above it nothing would tell them to fall further. Where deviations are outputs of
+        the network, those above it learn nothing.
+        """
+        if self.log_std is None:
+            return
+        low, high = self.network.log_std_range
+        self.log_std_limit.fill_(min(max(math.log(most), low), high))
+        if isinstance(self.log_std, nn.Parameter):
+            self.log_std.copy_(self.log_std.minimum(self.log_std_limit))
 
     # -- normaliser ------------------------------------------------------------------------------------------------
 

@@ -64,6 +64,10 @@ class PolicyNetwork(Protocol):
         """
 
 
+NEEDED = (*PolicyNetwork.__annotations__, "forward_policy", "bundle_outputs")
+"""What such a network has."""
+
+
 @runtime_checkable
 class RecurrentNetwork(PolicyNetwork, Protocol):
     """A network whose `memory_size` is not 0."""
@@ -79,7 +83,9 @@ def network_of(module: Any) -> PolicyNetwork:
         TypeError: If it cannot do it.
     """
     if not isinstance(module, PolicyNetwork):
+        missing = ", ".join(sorted(name for name in NEEDED if not hasattr(module, name)))
         raise TypeError(
-            f"module: got a {type(module).__name__}, allowed is an algorithms.networks.protocol.PolicyNetwork"
+            f"module: got a {type(module).__name__} without {missing}, allowed is an "
+            "algorithms.networks.protocol.PolicyNetwork"
         )
     return module

@@ -62,7 +62,7 @@ class OffPolicyCollector:
             ACTS: trajectory.acts[:-1],
             ALIVE: trajectory.alive[:-1],
             ENDED: trajectory.ended,
-            BEGAN: np.array([trajectory.began]),
+            BEGAN: trajectory.began,
         }
         if trajectory.masks is not None:
             columns[MASK] = trajectory.masks[:-1]

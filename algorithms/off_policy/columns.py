@@ -48,7 +48,7 @@ ENDED = "ended"
 FINAL = "final_"
 """Before the names of what was seen when episodes ended, a row an end, in the order of `ENDED`."""
 BEGAN = "began"
-"""Whether the worlds began afresh at the first step, so that nothing before leads there; `[1]`."""
+"""Whether a world began afresh at the first step, so that nothing before leads there, `[B]`."""
 
 NEXT = "next_"
 """Before the names of what a learner's rows end in."""

@@ -25,6 +25,7 @@ from algorithms.networks.protocol import MEMORY
 from algorithms.off_policy.columns import (
     ALIVE,
     BEGINS,
+    COUNTS,
     ENDS,
     MASK,
     NEXT,
@@ -86,6 +87,7 @@ class OffPolicyLearner(AdamLearner):
                 params=parameters,
                 lr_or_lr_schedule=self.config.lr,
             )
+        self.schedule(0.0)
 
     @abstractmethod
     def make_parts(self) -> None:
@@ -208,7 +210,8 @@ class OffPolicyLearner(AdamLearner):
             if "states" in self.parts and module == self.module_ids[0]:
                 normaliser = self.parts["states"]
                 assert isinstance(normaliser, StateNormaliser)
-                normaliser.merge(normaliser.sample_moments(first[STATE]))
+                there = first.get(COUNTS, slice(None))  # of sequences, what lies in rows that do not count is anything
+                normaliser.merge(normaliser.sample_moments(first[STATE][there]))
         rewards, rate = torch.cat(earned), RATE if self.reward_square else 1.0
         if len(rewards):
             self.reward_square += rate * (float(rewards.square().mean()) - self.reward_square)

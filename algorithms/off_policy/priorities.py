@@ -42,8 +42,10 @@ class Priorities:
         self._sums = None
 
     def learned(self, worlds: IntArray, places: IntArray, errors: FloatArray) -> None:
-        """Takes in by how much what was drawn was wrong, `[N]`."""
-        self.shares[worlds, places] = (np.abs(errors) + LEAST) ** self.exponent
+        """Takes in by how much what was drawn was wrong, `[N]`; what is not finite says nothing."""
+        known = np.isfinite(errors)
+        worlds, places = worlds[known], places[known]
+        self.shares[worlds, places] = (np.abs(errors[known]) + LEAST) ** self.exponent
         self._sums = None
 
     def draw(self, rows: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

@@ -46,6 +46,8 @@ GAP, PLAYED, LAST = 0, 1, 2
 SEEN = (OBS, ACTS, ALIVE, MASK, STATE)
 """What there is of a frame in which nothing was done."""
 LEAST_FRAMES = 8
+PRIORITISED = 12
+"""Bytes that priorities take a frame, their running sum included."""
 SHARES = "shares"
 """Name of the priorities in a checkpoint."""
 
@@ -90,7 +92,8 @@ class Replay:
     def nbytes(self) -> int:
         """Bytes that the rings take."""
         arrays = [array for columns in self.columns.values() for array in columns.values()]
-        return self.kind.nbytes + sum(array.nbytes for array in arrays)
+        priorities = PRIORITISED * self.kind.size if self.priority else 0
+        return self.kind.nbytes + priorities + sum(array.nbytes for array in arrays)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -107,8 +110,7 @@ class Replay:
         ended = any_batch[ENDED]
         steps, count = ended.shape
         worlds = np.arange(first_world, first_world + count)
-        if any_batch[BEGAN][0]:
-            self._put_gaps(worlds[self.filled[worlds] > 0])
+        self._put_gaps(worlds[any_batch[BEGAN] & (self.filled[worlds] > 0)])
         ends_before = ended.cumsum(axis=0) - ended
         offsets = np.arange(steps)[:, None] + ends_before
         skip = int(max(0, (offsets[-1] + 1 + ended[-1]).max() - self.size))  # a rollout may be longer than the rings
@@ -152,8 +154,14 @@ class Replay:
             shapes[module] = {name: (batch[name].shape[2:], _narrow(batch[name].dtype)) for name in names}
         any_batch = next(iter(batches.values()))
         shapes[""] = {STATE: (any_batch[STATE].shape[2:], np.float32)} if STATE in any_batch else {}
-        frame = 1 + sum(
-            int(np.prod(shape)) * np.dtype(kind).itemsize for each in shapes.values() for shape, kind in each.values()
+        frame = (
+            1
+            + PRIORITISED * bool(self.priority)
+            + sum(
+                int(np.prod(shape)) * np.dtype(kind).itemsize
+                for each in shapes.values()
+                for shape, kind in each.values()
+            )
         )
         self.size = int(min(self.frames, self.memory // (frame * self.worlds)))
         if self.size < LEAST_FRAMES:
@@ -337,11 +345,10 @@ class Replay:
             raise ValueError(f"replay: got one of {len(head)} worlds, allowed is one of this run's {self.worlds}")
         self.size, self.head, self.filled = size, np.array(head, np.int64), read("filled")
         self.kind, self.columns = self._ring(read("kind")), {"": {}}
-        if SHARES in paths:
-            self._prioritise()
-            shares = self._ring(read(SHARES))
-            if self.priorities is not None:
-                self.priorities.shares = shares
+        shares = self._ring(read(SHARES)) if SHARES in paths else (self.kind == PLAYED).astype(np.float32)
+        self._prioritise()
+        if self.priorities is not None:
+            self.priorities.shares = shares
         for key in sorted(paths):
             module, _, name = key.rpartition("@")
             self.columns.setdefault(module, {})[name] = self._ring(read(key))

@@ -36,7 +36,8 @@ class OffPolicySettings(BaseModel):
     )
     priority_correction: Share = Field(description="How much of that they make up for by what they count; 1: all.")
     noise_correlation: Share = Field(
-        description="Correlation of the noise in what is tried in one step with that in the next; 0: none."
+        description="Correlation of the noise in what is tried in one step with that in the next; 0: none. It begins "
+        "anew with each rollout."
     )
     standardise: bool = Field(
         description="Whether rewards are divided by their root mean square, and values counted from what the mean "

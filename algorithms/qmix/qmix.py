@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 from ray.rllib.core.learner.learner import Learner
 
-from algorithms.config import at_least, one_of
+from algorithms.config import at_least, between, one_of, two
 from algorithms.off_policy.algorithm import OffPolicyAlgorithm
 from algorithms.off_policy.config import OffPolicyConfig
 from algorithms.qmix.learner import QMIXLearner
@@ -54,6 +55,9 @@ class QMIXConfig(OffPolicyConfig):
             at_least(1, mixing_width=self.mixing_width, hypernet_width=self.hypernet_width)
             at_least(1, epsilon_steps=self.epsilon_steps, sequence=self.sequence)
             at_least(0, burn_in=self.burn_in)
+            two("epsilon", self.epsilon, 0, 1)
+            if self.error_clip is not None:
+                between(1e-6, math.inf, error_clip=self.error_clip)
         super().validate()
 
     def _meet_agents(self) -> None:

@@ -27,16 +27,16 @@ COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)
 @pytest.fixture
 def newsvendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The guide's module, found in the folder it lies in."""
-    (tmp_path / "newsvendor.py").write_text(CODE)
+    (tmp_path / "shops.py").write_text(CODE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield __import__("newsvendor")
-    sys.modules.pop("newsvendor")
+    yield __import__("shops")
+    sys.modules.pop("shops")
 
 
 def test_the_newsvendor_is_short_and_keeps_the_contract(newsvendor: ModuleType) -> None:
     """In both action modes, in under 150 lines."""
     assert len(CODE.splitlines()) < 150
-    domain = get_domain("newsvendor:DOMAIN")
+    domain = get_domain("shops:DOMAIN")
     for mode in ("continuous", "discrete"):
         check_env(
             lambda b, k, mode=mode: domain.env({"action_mode": mode}, b, task={"max_steps": 8}, first_world=k), steps=19
@@ -45,11 +45,11 @@ def test_the_newsvendor_is_short_and_keeps_the_contract(newsvendor: ModuleType) 
 
 def test_its_optimum_is_the_closed_form(newsvendor: ModuleType) -> None:
     """With a cost of c, -ln(c) earns 1 - c + c ln(c) a day, and no order earns more."""
-    env = get_domain("newsvendor:DOMAIN").env({}, 400, task={"cheapest": 0.4, "dearest": 0.4001})
-    played = play(env, baselines("newsvendor:DOMAIN").policies["optimum"](), env.tasks[0], seed=0).returns / 30
+    env = get_domain("shops:DOMAIN").env({}, 400, task={"cheapest": 0.4, "dearest": 0.4001})
+    played = play(env, baselines("shops:DOMAIN").policies["optimum"](), env.tasks[0], seed=0).returns / 30
     expected = 1 - 0.4 + 0.4 * np.log(0.4)
     assert abs(played.mean() - expected) < 4 * played.std() / np.sqrt(len(played))
-    bound = baselines("newsvendor:DOMAIN").bound
+    bound = baselines("shops:DOMAIN").bound
     assert bound is not None
     assert bound(env, env.tasks[0]) == pytest.approx(30 * expected, rel=1e-3)
     for factor in (0.8, 1.25):
@@ -61,7 +61,7 @@ def test_its_optimum_is_the_closed_form(newsvendor: ModuleType) -> None:
 @pytest.mark.timeout(400)
 def test_every_command_runs(tmp_path: Path, new_database: Callable[[Path], str]) -> None:
     """One after the other, in the folder that holds the module."""
-    (tmp_path / "newsvendor.py").write_text(CODE)
+    (tmp_path / "shops.py").write_text(CODE)
     new_database(tmp_path)
     for line in COMMANDS:
         program, *arguments = shlex.split(line)

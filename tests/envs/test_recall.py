@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.spaces import MultiDiscrete
 
 from envs.adapters.rllib import BaseMultiAgentEnvironment
-from envs.base import BatchedEnv
+from envs.base import AgentGroup, BatchedEnv, Observation
 from envs.contract import check_env
+from envs.layout import ObservationLayout
+from envs.recall import Recall
 from envs.registry import get_domain
 from envs.sampling import random_actions
 
@@ -56,7 +59,7 @@ def test_it_is_what_was_done_and_earned(mode: str) -> None:
         alive, mask = bare.alive[GROUP], bare.action_masks[GROUP]
         step, outcome = env.step(actions), plain.step(actions)
         done = actions[GROUP] * mask if mode == "continuous" else np.eye(4)[actions[GROUP]].reshape(3, 2, -1)
-        wanted = np.concatenate([done, step.rewards[GROUP][..., None], np.ones((3, 2, 1))], axis=2)
+        wanted = np.concatenate([step.rewards[GROUP][..., None], done, np.ones((3, 2, 1))], axis=2)
         begins = np.isin(np.arange(3), [] if step.final is None else step.final.worlds)[:, None, None]
         still = alive & step.observation.alive[GROUP]
         shown = step.observation.observations[GROUP]
@@ -68,17 +71,44 @@ def test_it_is_what_was_done_and_earned(mode: str) -> None:
             np.testing.assert_allclose(last.observations[GROUP][..., width:], wanted, atol=1e-7)
         bare = outcome.observation
     names = group.layout.names[width:]
-    assert names[-2:] == ("previous.reward", "previous.exists")
-    assert names[0] == ("previous.action_0" if mode == "continuous" else "previous.action_0_0")
+    assert (names[0], names[-1]) == ("previous.reward", "previous.exists")
+    assert names[1] == ("previous.action_0" if mode == "continuous" else "previous.action_0_0")
 
 
 def test_features_without_tables_are_ones_own() -> None:
     """Where an observation has no table the step before joins the agent's own features, by the same names."""
     (group,) = get_domain("parity:DOMAIN").env({"recall": True}).groups.values()
     assert group.layout.own == (
-        "bit", "previous.action_0_0", "previous.action_0_1", "previous.reward", "previous.exists",
+        "bit", "previous.reward", "previous.action_0_0", "previous.action_0_1", "previous.exists",
     )  # fmt: skip
     assert group.layout.own == group.layout.names
+
+
+def test_where_entities_have_no_features_it_stands_behind_ones_own() -> None:
+    """The array and the names agree: who exists comes last, as it did."""
+    layout = ObservationLayout(("age",), (), ("x", "y"))
+    group = AgentGroup("team", ("a",), MultiDiscrete([2]), layout)
+    recall = Recall({"team": group}, 1)
+    there = {"team": np.ones((1, 1), np.bool_)}
+    first = Observation({"team": np.array([[[2.0, 1.0, 0.0]]], np.float32)}, {}, there, np.zeros((1, 0)), there)
+    recall.beside(first)
+    recall.note({"team": np.ones((1, 1, 1), np.int64)}, {"team": np.full((1, 1), 7.0)}, there)
+    seen = Observation({"team": np.array([[[3.0, 1.0, 0.0]]], np.float32)}, {}, there, np.zeros((1, 0)), there)
+    recall.beside(seen)
+    shown = dict(zip(recall.groups["team"].layout.names, seen.observations["team"][0, 0], strict=True))
+    assert (shown["age"], shown["previous.reward"], shown["previous.exists"]) == (3.0, 7.0, 1.0)
+    assert (shown["previous.action_0_0"], shown["previous.action_0_1"]) == (0.0, 1.0)
+    assert [value for name, value in shown.items() if name.startswith(("x", "y"))] == [1.0, 0.0]
+
+
+def test_a_state_of_an_env_without_it_is_refused() -> None:
+    """In one line, whichever of the two has it."""
+    env, plain = cue(), get_domain("cue").env({}, 3, task=cue().tasks[0])
+    env.reset(0)
+    plain.reset(0)
+    for one, other in ((env, plain), (plain, env)):
+        with pytest.raises(ValueError, match=r"^state: got one with(out)? recall, allowed is one with(out)? it"):
+            one.set_state(other.get_state())
 
 
 def test_adapters_show_it_too() -> None:

@@ -41,6 +41,14 @@ def test_what_is_drawn_more_often_counts_less() -> None:
     np.testing.assert_allclose(even, even[0], rtol=1e-5)
 
 
+def test_errors_that_are_not_finite_say_nothing() -> None:
+    """What is drawn stays what it was."""
+    priorities, frames, _ = filled(1.0)
+    before = priorities.shares.copy()
+    priorities.learned(*np.divmod(frames[:2], 4), np.array([np.nan, np.inf]))
+    np.testing.assert_array_equal(priorities.shares, before)
+
+
 def test_what_is_new_comes_first() -> None:
     """It has the largest priority there is, also after others have been learned from."""
     priorities, frames, _ = filled(1.0)

@@ -88,7 +88,7 @@ class Tape:
                 ALIVE: everyone,
                 STATE: observations[:, :, 0],
                 ENDED: ended,
-                BEGAN: np.array([began]),
+                BEGAN: np.full(self.worlds, began),
                 FINAL + OBS: np.broadcast_to(last[:, None, None], (last.size, AGENTS, 1)),
                 FINAL + ACTS: np.ones((last.size, AGENTS), np.bool_),
                 FINAL + ALIVE: np.ones((last.size, AGENTS), np.bool_),
@@ -239,3 +239,31 @@ def test_sequences_are_what_happened_one_after_the_other(seed: int, steps: int, 
         assert moment == frames[row, ends[row, place]]
         np.testing.assert_allclose(rows[REWARDS].reshape(20, length, AGENTS)[row, place, 0], reward, rtol=1e-5)
     assert not rows[ALIVE].reshape(20, length, AGENTS)[~counts].any()
+
+
+def test_worlds_that_began_anew_are_kept_apart() -> None:
+    """Some of the worlds, and only they: nothing leads from what was before to what came after."""
+    tape, replay = Tape(3, 0), Replay(frames=64, memory=2**20, worlds=3)
+    replay.insert(tape.rollout(4, ends=0.0))
+    batch = tape.rollout(4, ends=0.0)
+    batch["team"][BEGAN] = np.array([False, True, False])
+    before = float(replay.columns["team"][OBS][1, 3, 0, 0])
+    replay.insert(batch)
+    assert replay.filled.tolist() == [8, 9, 8]
+    drawn = replay.sample(500, gamma=GAMMA, steps=1, rng=np.random.default_rng(0))["team"]
+    starts = set(drawn[OBS][:, 0, 0].tolist())
+    assert before not in starts
+    assert len(starts) == 3 * 7 - 1
+
+
+def test_priorities_begin_where_a_replay_had_none(tmp_path: Path) -> None:
+    """What was played is drawn, all of it alike, and what comes after as well."""
+    tape, plain = Tape(2, 0), Replay(frames=64, memory=2**20, worlds=2)
+    plain.insert(tape.rollout(6))
+    plain.save(LocalFileSystem(), str(tmp_path / "replay"))
+    replay = Replay(frames=64, memory=2**20, worlds=2, priority=0.6)
+    replay.load(LocalFileSystem(), str(tmp_path / "replay"))
+    assert replay.priorities is not None
+    assert set(np.unique(replay.priorities.shares)) == {0.0, 1.0}
+    replay.insert(tape.rollout(6))
+    assert len(replay.sample(50, gamma=GAMMA, steps=1, rng=np.random.default_rng(0))["team"][OBS]) == 50
