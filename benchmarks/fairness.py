@@ -30,8 +30,6 @@ VALUES: dict[str, Any] = {
     "ppo.gamma": 0.0,
     "ppo.lr": 0.001,
     "network.initial_log_std": -2.3,
-    "ppo.deviation": [0.1, 0.02],
-    "ppo.deviation_steps": 400_000,
     "evaluation.interval": 0,
     "tracking.enabled": False,
 }
