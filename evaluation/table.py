@@ -13,7 +13,8 @@ from evaluation.suite import fixed
 
 MEAN_SCORE = "Mean score"
 MOST_COLUMNS = 7
-"""Policies beside one another in a terminal, at most: of more, the learned ones and the strongest of the others."""
+"""Figures beside one another in a terminal, at most, the bound included: of more policies those learned, and the
+strongest of the others."""
 MARKS = {"better": "▲", "worse": "▼", "unclear": "≈"}
 
 
@@ -68,7 +69,8 @@ def summary_table(comparison: Comparison) -> Table:
     Where there are too many policies, the strongest rule of each scenario has a column, and the report has the rest.
     """
     names = list(dict.fromkeys([*comparison.learners, *policies_of(comparison)]))
-    few = len(names) <= MOST_COLUMNS
+    bounds = measure_of(comparison) == MEAN_SCORE and any(r.bound_score is not None for r in comparison.scenarios)
+    few = len(names) + bounds <= MOST_COLUMNS
     title = f"{measure_of(comparison)} by scenario" + ("" if few else ", beside the strongest rule")
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("scenario")
@@ -76,7 +78,6 @@ def summary_table(comparison: Comparison) -> Table:
         table.add_column(name, justify="right", style="bold" if name in comparison.learners else None)
     if not few:
         table.add_column("strongest rule", justify="right")
-    bounds = measure_of(comparison) == MEAN_SCORE and any(r.bound_score is not None for r in comparison.scenarios)
     if bounds:
         table.add_column("bound", justify="right", style="dim")
     for result in comparison.scenarios:

@@ -89,8 +89,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["sweep", "cue", "--resume", "--space", "a.yaml"], "--resume: got it with --space a.yaml"),
         (
             ["train", "mine"],
-            "allowed are cue, energy, newsvendor, resource_allocation, spread, supply_chain, trading, workforce, or your own "
-            "package.module:attribute",
+            "allowed are cue, energy, newsvendor, resource_allocation, spread, supply_chain, trading, workforce, or "
+            "your own package.module:attribute",
         ),
         (["train", "cue", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["sweep", "cue", "--space", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
