@@ -37,6 +37,7 @@ class OffPolicyAlgorithm(BatchedAlgorithm):
     Attributes:
         replay: What is remembered.
         updates: Updates so far.
+        remembers: Whether networks do, and so learn from sequences.
     """
 
     def setup(self, config: Any) -> None:
@@ -51,6 +52,7 @@ class OffPolicyAlgorithm(BatchedAlgorithm):
             correction=self.config.priority_correction,
         )
         self.updates = 0
+        self.remembers = self.config.network_config().memory != "none"
         super().setup(config)
 
     def training_step(self) -> None:
@@ -105,7 +107,7 @@ class OffPolicyAlgorithm(BatchedAlgorithm):
         """The transitions of one update, by module."""
         config = self.config
         walk = {"gamma": config.gamma, "steps": config.n_step, "rng": rng}
-        if config.network_config().memory == "none":
+        if not self.remembers:
             return self.replay.sample(config.batch, **walk)
         sequences = -(-config.batch // config.sequence)
         return self.replay.sample_sequences(sequences, length=config.sequence, burn_in=config.burn_in, **walk)

@@ -10,23 +10,23 @@ import pytest
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from algorithms.export import export_bundle
-from algorithms.learner import PPOLearner
 from algorithms.networks.protocol import BEGINS, MEMORY, STATE
 from algorithms.policy import ModulePolicy
 from algorithms.ppo import PPOConfig
 from algorithms.rollout import ACTS
-from algorithms.runner import BatchedEnvRunner
 from envs.contract import check_env
 from envs.registry import get_domain
 from policies.bundle import load_bundle
 from policies.rollout import play
+from tests.algorithms.learners import learner_of, who_does_not_count_teaches_nothing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 
 WIDTH = 8
+MOVED = 0.2
+"""Weights are this far from where they began, so that what is remembered matters."""
 DYING = {"agents": 2, "lifetimes": (4,), "max_steps": 5}
 """Of three agents two take part, and one of them lives for 4 of 5 steps."""
 KINDS = [{"share_trunk": share, "central_critic": central} for share in (True, False) for central in (False, True)]
@@ -56,18 +56,6 @@ def cue(*, steps=14, sequence=None, network=None, task=None, env=None, domain="c
     config.sequence = sequence
     config.validate()
     return config
-
-
-def learner_of(config):
-    """A learner, and a runner with its weights, which are far from where they began."""
-    runner = BatchedEnvRunner(config=config)
-    learner = PPOLearner(config=config, module_spec=config.get_multi_rl_module_spec(spaces=runner.get_spaces()))
-    learner.build()
-    with torch.no_grad():
-        for weight in learner.module["shared"].unwrapped().parameters():
-            weight.add_(0.2 * torch.randn_like(weight))
-    runner.set_state({"rl_module": learner.module.get_state()})
-    return learner, runner
 
 
 def tensors(rows):
@@ -108,7 +96,7 @@ def test_what_nobody_shows_is_found_out_by_trying(build, recall, least, most):
 @pytest.mark.parametrize("sequence", [None, 7, 1], ids=["whole", "half", "steps"])
 def test_sequences_say_what_was_sampled(kind, sequence):
     """What networks make of sequences is what they made of each step, past deaths, ends and the ends of rollouts."""
-    _, runner = learner_of(cue(network=kind, sequence=sequence))
+    _, runner = learner_of(cue(network=kind, sequence=sequence), moved=MOVED)
     runner.sample()
     rollout = runner.sample()
     rows, length = rollout.batches["shared"], sequence or 14
@@ -129,7 +117,7 @@ def test_sequences_say_what_was_sampled(kind, sequence):
 
 def test_who_counts_nowhere_has_no_sequence():
     """There is a sequence of each agent and stretch in which it acts, and of no other."""
-    _, runner = learner_of(cue(steps=10, sequence=5))
+    _, runner = learner_of(cue(steps=10, sequence=5), moved=MOVED)
     rows = runner.sample().batches["shared"]
     assert len(rows[Columns.OBS]) == 2 * 4 * 2  # of three agents one never takes part
     assert rows[ACTS].any(axis=1).all()
@@ -140,7 +128,7 @@ def test_who_counts_nowhere_has_no_sequence():
 def test_a_cut_is_bootstrapped_with_what_was_known_at_it(kind):
     """What truncation leads to is valued from what was seen last, on the memory of the episode that ended."""
     config = cue(steps=5, network=kind, task={"max_steps": 5}, gamma=0.9, lambda_=0.0)
-    _, runner = learner_of(config)
+    _, runner = learner_of(config, moved=MOVED)
     rows = runner.sample().batches["shared"]
     trajectory = runner._collectors["shared"].trajectory
     ((step, final),) = trajectory.endings
@@ -162,7 +150,7 @@ def test_a_cut_is_bootstrapped_with_what_was_known_at_it(kind):
 
 def test_who_is_away_keeps_what_it_knew():
     """In the runner and in evaluation alike, memory stands still while an agent is not alive."""
-    _, runner = learner_of(cue(steps=5))
+    _, runner = learner_of(cue(steps=5), moved=MOVED)
     runner.sample(num_timesteps=4 * 4 + 4)
     memories = runner._collectors["shared"].trajectory.memories
     assert not memories[:, :, 2].any()  # it never takes part
@@ -180,29 +168,14 @@ def test_who_is_away_keeps_what_it_knew():
 
 def test_who_does_not_count_teaches_nothing():
     """Whatever stands in columns of steps that do not count, the update is the same, to the bit."""
-    weights = []
-    for nonsense in (0.0, 1e3):
-        torch.manual_seed(0)
-        learner, runner = learner_of(cue(network={"central_critic": True}))
-        rollout = runner.sample()
-        rows = {name: column.copy() for name, column in rollout.batches["shared"].items()}
-        for name in (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS, Columns.ACTION_LOGP, Columns.ACTIONS):
-            rows[name][~rows[ACTS]] = nonsense
-        learner.update(
-            batch=MultiAgentBatch({"shared": SampleBatch(rows)}, env_steps=rollout.env_steps()),
-            timesteps={"num_env_steps_sampled_lifetime": 56},
-            num_epochs=2,
-            minibatch_size=16,
-        )
-        weights.append(learner.module["shared"].get_state())
-    assert weights[0]["normaliser.count"][0] == rollout.agent_steps()
-    for name, weight in weights[0].items():
-        np.testing.assert_array_equal(weights[1][name], weight)
+    config = cue(network={"central_critic": True})
+    rollout, taken_in = who_does_not_count_teaches_nothing(config, moved=MOVED)
+    assert taken_in == rollout.agent_steps()
 
 
 def test_gradients_reach_back_through_a_sequence_and_no_further():
     """What was seen first moves what is done last, within a sequence and an episode."""
-    learner, runner = learner_of(cue(steps=10, sequence=10, task={"max_steps": 6}))
+    learner, runner = learner_of(cue(steps=10, sequence=10, task={"max_steps": 6}), moved=MOVED)
     rows = tensors(runner.sample().batches["shared"])
     rows[Columns.OBS].requires_grad_()
     outputs = learner.module["shared"].unwrapped().forward_policy_and_values(rows)[0]

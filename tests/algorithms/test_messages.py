@@ -16,7 +16,6 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from algorithms.constraints import MULTIPLIER, Constraints
 from algorithms.costs import ADVANTAGES
 from algorithms.export import export_bundle
-from algorithms.learner import PPOLearner
 from algorithms.networks.protocol import ALIVE, STATE
 from algorithms.ppo import PPOConfig
 from algorithms.rollout import ACTS, Rollout, counted, spread
@@ -26,6 +25,7 @@ from envs.cue import CueTask
 from envs.registry import get_domain
 from policies.bundle import load_bundle
 from policies.rollout import play
+from tests.algorithms.learners import learner_of, who_does_not_count_teaches_nothing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "toys"))
 from parity import ParityConfig, alone
@@ -64,15 +64,6 @@ def cue(messages="mean", *, worlds=4, steps=14, task=None, network=None, env=Non
     )
     config.validate()
     return config
-
-
-def learner_of(config):
-    """A learner, and a runner with its weights."""
-    runner = BatchedEnvRunner(config=config)
-    learner = PPOLearner(config=config, module_spec=config.get_multi_rl_module_spec(spaces=runner.get_spaces()))
-    learner.build()
-    runner.set_state({"rl_module": learner.module.get_state()})
-    return learner, runner
 
 
 @pytest.mark.parametrize("env", [{}, {"asked": "sum", "roles": 2}], ids=["parity", "sum"])
@@ -178,24 +169,8 @@ def test_survivors_are_bootstrapped_where_worlds_are_whole():
 
 def test_who_does_not_count_teaches_nothing():
     """Whatever stands in columns of agents that do not count, the update is the same, to the bit."""
-    weights = []
-    for nonsense in (0.0, 1e3):
-        torch.manual_seed(0)
-        learner, runner = learner_of(cue())
-        rollout = runner.sample()
-        rows = {name: column.copy() for name, column in rollout.batches["shared"].items()}
-        for name in (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS, Columns.ACTION_LOGP, Columns.ACTIONS):
-            rows[name][~rows[ACTS]] = nonsense
-        learner.update(
-            batch=MultiAgentBatch({"shared": SampleBatch(rows)}, env_steps=rollout.env_steps()),
-            timesteps={"num_env_steps_sampled_lifetime": 56},
-            num_epochs=2,
-            minibatch_size=16,
-        )
-        weights.append(learner.module["shared"].get_state())
-    assert weights[0]["normaliser.count"][0] == 4 * 2 * (7 + 4)
-    for name, weight in weights[0].items():
-        np.testing.assert_array_equal(weights[1][name], weight)
+    _, taken_in = who_does_not_count_teaches_nothing(cue())
+    assert taken_in == 4 * 2 * (7 + 4)
 
 
 def test_minibatches_are_whole_worlds():
